@@ -1,0 +1,33 @@
+"""Roles and what each may do."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+
+class Permission(StrEnum):
+    WRITE = "logs:write"
+    READ = "logs:read"
+    MANAGE = "tenant:manage"
+    PLATFORM = "platform:manage"
+
+
+class Role(StrEnum):
+    ADMIN = "admin"
+    WRITER = "writer"
+    READER = "reader"
+    PLATFORM = "platform"
+
+
+ROLE_PERMISSIONS: dict[Role, frozenset[Permission]] = {
+    Role.ADMIN: frozenset({Permission.WRITE, Permission.READ, Permission.MANAGE}),
+    Role.WRITER: frozenset({Permission.WRITE}),
+    Role.READER: frozenset({Permission.READ}),
+    # A platform administrator runs tenants; it does not read what is in them.
+    Role.PLATFORM: frozenset({Permission.PLATFORM}),
+}
+
+
+def permissions_of(roles: frozenset[Role]) -> frozenset[Permission]:
+    """The union of what the roles allow."""
+    return frozenset().union(*(ROLE_PERMISSIONS[role] for role in roles))

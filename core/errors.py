@@ -1,0 +1,98 @@
+"""What can go wrong, by class: the class alone decides what a client sees and whether a consumer retries."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class FieldError:
+    """One fault of one field; `loc` is the path from the root of what was sent."""
+
+    loc: tuple[str | int, ...]
+    msg: str
+    type: str
+
+
+class OcelotError(Exception):
+    """Base of every error that Ocelot raises on purpose. `code` is stable and part of the API."""
+
+    code = "internal"
+
+    def __init__(self, message: str, *, code: str | None = None, errors: Sequence[FieldError] = ()) -> None:
+        super().__init__(message)
+        self.message = message
+        self.errors = tuple(errors)
+        if code is not None:
+            self.code = code
+
+
+class Invalid(OcelotError):
+    """What was sent breaks a rule; sending it again will not help."""
+
+    code = "invalid"
+
+
+class InvalidEvent(Invalid):
+    code = "invalid_event"
+
+
+class InvalidQuery(Invalid):
+    code = "invalid_query"
+
+
+class Unauthenticated(OcelotError):
+    """No usable token. The message never says more than which check failed."""
+
+    code = "unauthenticated"
+
+
+class Forbidden(OcelotError):
+    """A good token without the permission."""
+
+    code = "forbidden"
+
+
+class NotFound(OcelotError):
+    """Not there, or another tenant's: the two are never told apart."""
+
+    code = "not_found"
+
+
+class Conflict(OcelotError):
+    """The thing exists already, otherwise."""
+
+    code = "conflict"
+
+
+class TooLarge(OcelotError):
+    code = "body_too_large"
+
+
+class Overloaded(OcelotError):
+    """Refused before any work, because what is in flight has reached its bound."""
+
+    code = "overloaded"
+    retry_after = 1
+
+
+class Unavailable(OcelotError):
+    """A dependency is down, slow or refusing; trying again later is right. `dependency` is its public name."""
+
+    code = "dependency_unavailable"
+    retry_after = 2
+
+    def __init__(self, dependency: str, message: str = "") -> None:
+        super().__init__(message or f"{dependency} is unavailable")
+        self.dependency = dependency
+
+
+class Blocked(Unavailable):
+    """A dependency answers but will not take writes (shard limit, read-only block, full disk): retry, with an alarm."""
+
+
+class UndecodableEnvelope(OcelotError):
+    """A queue message that no version of Ocelot wrote, or a damaged one."""
+
+    code = "undecodable_envelope"

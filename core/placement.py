@@ -1,0 +1,48 @@
+"""Which index an event belongs to: a pure function of tenant, placement history and `received_at`.
+
+Because `received_at` is in the event's bytes, a redelivered event lands where it landed before; the client's own
+`timestamp` would let one tenant's odd dates open an index for each of a thousand months.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from enum import StrEnum
+from typing import Final
+
+PREFIX: Final = "ocelot-logs-"
+
+
+class Period(StrEnum):
+    YEAR = "year"
+    MONTH = "month"
+    DAY = "day"
+
+
+_FORMATS: Final = {Period.YEAR: "%Y", Period.MONTH: "%Y%m", Period.DAY: "%Y%m%d"}
+
+
+@dataclass(frozen=True, slots=True)
+class Placement:
+    """From `since` (microseconds) on, one index a `period`. A tenant's history of these only ever grows."""
+
+    since: int = 0
+    period: Period = Period.MONTH
+
+
+def place(history: Sequence[Placement], received_at: int) -> str:
+    """The placement (`202611`) of an event accepted at `received_at` microseconds; `history` is sorted by `since`."""
+    period = next(p.period for p in reversed(history) if p.since <= received_at)
+    return datetime.fromtimestamp(received_at // 1_000_000, UTC).strftime(_FORMATS[period])
+
+
+def write_alias(tenant_id: str, placement: str) -> str:
+    """The alias that events of one placement are written to; a generation (`-g1`) stands behind it."""
+    return f"{PREFIX}{tenant_id}-{placement}"
+
+
+def read_alias(tenant_id: str) -> str:
+    """The alias over the tenant's live generations, and nothing else: searches go here."""
+    return f"{PREFIX}{tenant_id}"

@@ -1,0 +1,156 @@
+"""Settings: environment variables under the names users know, checked at start, one clear line for each mistake."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Literal, Self
+from urllib.parse import urlsplit
+
+from pydantic import BeforeValidator, Field, SecretStr, ValidationError, model_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from core.errors import OcelotError
+
+
+class BadSettings(OcelotError):
+    """Start-up stops with these lines, one for each wrong or missing setting."""
+
+    code = "bad_settings"
+
+
+@dataclass(frozen=True, slots=True)
+class SqsQueueSettings:
+    url: str
+    region: str
+    endpoint: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class FileQueueSettings:
+    path: Path
+
+
+def _blank_is_absent(value: object) -> object:
+    return None if value == "" else value
+
+
+_Optional = BeforeValidator(_blank_is_absent)
+
+
+class Settings(BaseSettings):
+    """What a process of Ocelot needs to know. Every field is in docs/settings.md and .env.example (a test compares)."""
+
+    model_config = SettingsConfigDict(env_file=None, extra="ignore", populate_by_name=True, frozen=True)
+
+    queue: Literal["sqs", "file"] = Field(alias="OCELOT_QUEUE", description="Which queue: `sqs` or `file`.")
+    sqs_queue_url: Annotated[str | None, _Optional] = Field(
+        None, alias="SQS_QUEUE_URL", description="URL of the SQS queue (with `OCELOT_QUEUE=sqs`)."
+    )
+    aws_region: str = Field("us-east-1", alias="AWS_REGION", description="Region of the queue.")
+    sqs_endpoint_url: Annotated[str | None, _Optional] = Field(
+        None, alias="SQS_ENDPOINT_URL", description="Another endpoint than AWS's, such as ElasticMQ's."
+    )
+    home: Path = Field(Path(".ocelot"), alias="OCELOT_HOME", description="Folder of the embedded stack and made keys.")
+    mongodb_url: SecretStr = Field(alias="MONGODB_URL", description="URL of the MongoDB deployment.")
+    mongodb_database: str = Field(
+        "ocelot", alias="MONGODB_DATABASE", pattern=r"^[A-Za-z0-9_-]{1,63}$", description="Database name."
+    )
+    opensearch_url: SecretStr = Field(alias="OPENSEARCH_URL", description="URL of the OpenSearch domain.")
+    index_shards: int = Field(1, alias="OCELOT_INDEX_SHARDS", ge=1, le=64, description="Primary shards an index.")
+    index_replicas: int = Field(1, alias="OCELOT_INDEX_REPLICAS", ge=0, le=4, description="Replicas of each shard.")
+    rebuild_on_start: bool = Field(
+        False,
+        alias="OCELOT_REBUILD_ON_START",
+        description="The consumer fills an empty index from the store at start (for an index that lives in memory).",
+    )
+
+    host: str = Field("0.0.0.0", alias="OCELOT_HOST", description="Address that the API listens on.")
+    port: int = Field(8000, alias="PORT", ge=0, le=65535, description="Port that the API listens on.")
+    consumer_port: int = Field(
+        8001, alias="OCELOT_CONSUMER_PORT", ge=0, le=65535, description="Port of the consumer's health and metrics."
+    )
+    public_url: Annotated[str | None, _Optional] = Field(
+        None, alias="OCELOT_PUBLIC_URL", description="URL that clients use; the server entry in OpenAPI."
+    )
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(
+        "INFO", alias="OCELOT_LOG_LEVEL", description="Least severity that is logged."
+    )
+
+    issuer: str = Field("ocelot", alias="OCELOT_ISSUER", min_length=1, description="`iss` of Ocelot's own tokens.")
+    audience: str = Field("ocelot-api", alias="OCELOT_AUDIENCE", min_length=1, description="`aud` of every token.")
+    signing_key: SecretStr | None = Field(
+        None, alias="OCELOT_SIGNING_KEY", description="PEM of the ES256 key; else made once in `OCELOT_HOME`."
+    )
+    signing_key_file: Path | None = Field(
+        None, alias="OCELOT_SIGNING_KEY_FILE", description="File with the PEM of the ES256 key."
+    )
+
+    max_body_bytes: int = Field(
+        16 * 1024 * 1024, alias="OCELOT_MAX_BODY_BYTES", ge=1024, description="Largest body, unpacked."
+    )
+    max_in_flight_bytes: int = Field(
+        256 * 1024 * 1024, alias="OCELOT_MAX_IN_FLIGHT_BYTES", ge=1024, description="Bodies in flight, all tenants."
+    )
+    max_tenant_in_flight_bytes: int = Field(
+        64 * 1024 * 1024, alias="OCELOT_MAX_TENANT_IN_FLIGHT_BYTES", ge=1024, description="The same, one tenant."
+    )
+    sends_in_flight: int = Field(
+        4, alias="OCELOT_SENDS_IN_FLIGHT", ge=1, le=64, description="Sends to the queue under way at once."
+    )
+    send_deadline: float = Field(
+        10.0, alias="OCELOT_SEND_DEADLINE", gt=0, le=60, description="Seconds until an unsent event is answered 503."
+    )
+    lease_seconds: float = Field(
+        120.0, alias="OCELOT_LEASE_SECONDS", ge=1, le=43200, description="Lease of a received message."
+    )
+    receive_batch: int = Field(10, alias="OCELOT_RECEIVE_BATCH", ge=1, le=10, description="Messages received at once.")
+    max_receives: int = Field(
+        100, alias="OCELOT_MAX_RECEIVES", ge=1, le=1000, description="File queue: receives until a dead letter."
+    )
+    total_bound: int = Field(
+        100_000, alias="OCELOT_TOTAL_BOUND", ge=0, description="`total` is exact up to this many matches."
+    )
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        faults = []
+        if self.queue == "sqs" and self.sqs_queue_url is None:
+            faults.append("SQS_QUEUE_URL: is required with OCELOT_QUEUE=sqs")
+        for name, url in (
+            ("SQS_QUEUE_URL", self.sqs_queue_url),
+            ("SQS_ENDPOINT_URL", self.sqs_endpoint_url),
+            ("OPENSEARCH_URL", self.opensearch_url.get_secret_value()),
+        ):
+            if url is not None and not _is_http(url):
+                faults.append(f"{name}: must be an http:// or https:// URL")
+        if not self.mongodb_url.get_secret_value().startswith(("mongodb://", "mongodb+srv://")):
+            faults.append("MONGODB_URL: must begin with mongodb:// or mongodb+srv://")
+        if faults:
+            raise ValueError("\n".join(faults))
+        return self
+
+    @property
+    def queue_settings(self) -> SqsQueueSettings | FileQueueSettings:
+        """The chosen queue, with what that queue needs."""
+        if self.queue == "sqs":
+            return SqsQueueSettings(self.sqs_queue_url or "", self.aws_region, self.sqs_endpoint_url)
+        return FileQueueSettings(self.home / "queue.db")
+
+
+def load() -> Settings:
+    """The settings of this process; raises `BadSettings` with a line for each mistake, never showing a secret."""
+    try:
+        return Settings()  # type: ignore[call-arg]
+    except ValidationError as error:
+        lines = []
+        for fault in error.errors(include_input=False, include_url=False):
+            name = ".".join(map(str, fault["loc"]))
+            message = fault["msg"].removeprefix("Value error, ")
+            lines.append(f"{name}: {'is required' if fault['type'] == 'missing' else message}" if name else message)
+        raise BadSettings("\n".join(lines)) from None
+
+
+def _is_http(url: str) -> bool:
+    parts = urlsplit(url)
+    return parts.scheme in ("http", "https") and bool(parts.hostname)

@@ -1,0 +1,41 @@
+"""Servers that the suites run on: the embedded ones are started here; the real ones are named by their URLs."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from infra.local.servers import Server, start_index, start_store
+
+# The real servers, when there are any: `make test-live` starts them and sets these.
+LIVE_MONGODB = os.environ.get("OCELOT_TEST_MONGODB_URL")
+LIVE_OPENSEARCH = os.environ.get("OCELOT_TEST_OPENSEARCH_URL")
+LIVE_SQS = os.environ.get("OCELOT_TEST_SQS_ENDPOINT_URL")
+
+
+@pytest.fixture(scope="session")
+def embedded_store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """SecantusDB with a data folder of this session."""
+    server = start_store(tmp_path_factory.mktemp("store"))
+    yield server
+    server.stop()
+
+
+@pytest.fixture(scope="session")
+def embedded_index(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """osmem, empty."""
+    server = start_index(tmp_path_factory.mktemp("index"))
+    yield server
+    server.stop()
+
+
+@pytest.fixture(scope="session")
+def audit_logs() -> Path:
+    """The folder of real audit logs, or skip where it is not there."""
+    folder = Path(os.environ.get("OCELOT_DATA", Path(__file__).parents[2] / "shared" / "data"))
+    if not folder.is_dir():
+        pytest.skip("no folder of real audit logs (OCELOT_DATA)")
+    return folder
