@@ -1,0 +1,1 @@
+"""Where Ocelot runs: the embedded stack of `make dev`, and later clouds and clusters."""

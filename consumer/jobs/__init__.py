@@ -1,0 +1,1 @@
+"""Work that runs beside the main loop, each on its own clock."""

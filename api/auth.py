@@ -1,0 +1,108 @@
+"""From a bearer token to a `TenantScope`: verified claims, checked against the newest revocations and tenants."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Final
+
+from starlette.requests import Request
+
+from api.tokens import TokenVerifier
+from core.access import Permission, permissions_of
+from core.errors import Forbidden, NotFound, OcelotError, Unauthenticated, Unavailable
+from core.ports import AccessSnapshot, Control
+from core.tenant import Claims, Tenant, TenantScope, from_token
+
+log = logging.getLogger(__name__)
+REFRESH_SECONDS: Final = 2.0
+_MISS_SECONDS: Final = 0.25
+
+
+@dataclass(frozen=True, slots=True)
+class Access:
+    """Who is asking: the scope, and the tenant that it is for."""
+
+    scope: TenantScope
+    tenant: Tenant
+
+
+class Authenticator:
+    """Holds the newest `AccessSnapshot`, at most `REFRESH_SECONDS` old while the store answers."""
+
+    def __init__(self, verifier: TokenVerifier, control: Control) -> None:
+        self._verifier = verifier
+        self._control = control
+        self._snapshot: AccessSnapshot | None = None
+        self._read_at = 0.0
+        self._lock = asyncio.Lock()
+
+    async def refresh_forever(self) -> None:
+        """Keep the snapshot fresh. With the store down the last one stays good: ingestion must go on."""
+        while True:
+            try:
+                await self._refresh()
+            except OcelotError as error:
+                log.warning("access snapshot not refreshed: %s", error.message)
+            await asyncio.sleep(REFRESH_SECONDS)
+
+    async def tenant_access(self, request: Request, permission: Permission) -> Access:
+        """The caller's access to the tenant of its own token; raises `Unauthenticated` or `Forbidden`."""
+        claims = await self.claims(request)
+        if claims.tenant_id is None:
+            raise Forbidden("a platform token reads and writes no tenant's log")
+        tenant = await self.tenant(claims.tenant_id)
+        if tenant is None:
+            raise Unauthenticated("the tenant is gone", code="tenant_gone")
+        scope = from_token(claims, tenant)
+        scope.require(permission)
+        return Access(scope, tenant)
+
+    async def managed_tenant(self, request: Request, tenant_id: str) -> Access:
+        """The caller's access to manage the tenant named in the path; a foreign one is `NotFound`."""
+        claims = await self.claims(request)
+        is_platform = Permission.PLATFORM in permissions_of(claims.roles)
+        tenant = await self.tenant(tenant_id) if is_platform or claims.tenant_id == tenant_id else None
+        if tenant is None:
+            raise NotFound("no such tenant")
+        scope = from_token(claims, tenant)
+        scope.require(Permission.MANAGE)
+        return Access(scope, tenant)
+
+    async def require_platform(self, request: Request) -> Claims:
+        """The claims of a platform administrator; raises otherwise."""
+        claims = await self.claims(request)
+        if Permission.PLATFORM not in permissions_of(claims.roles):
+            raise Forbidden(f"this needs the permission {Permission.PLATFORM.value}")
+        return claims
+
+    async def claims(self, request: Request) -> Claims:
+        """The claims of the request's bearer token, not revoked."""
+        headers = request.headers.getlist("authorization")
+        if len(headers) != 1:
+            raise Unauthenticated("one Authorization: Bearer header is needed")
+        kind, _, token = headers[0].partition(" ")
+        if kind.lower() != "bearer" or not token:
+            raise Unauthenticated("the Authorization header must be Bearer and a token")
+        claims = self._verifier.verify(token.strip())
+        snapshot = self._snapshot or await self._refresh()
+        if claims.subject in snapshot.revoked or claims.token_id in snapshot.revoked:
+            raise Unauthenticated("the token was revoked", code="token_revoked")
+        return claims
+
+    async def tenant(self, tenant_id: str) -> Tenant | None:
+        """A tenant by the snapshot, read anew (a few times a second at most) when it is not in it."""
+        snapshot = self._snapshot or await self._refresh()
+        if tenant_id not in snapshot.tenants and time.monotonic() - self._read_at > _MISS_SECONDS:
+            with suppress(Unavailable):
+                snapshot = await self._refresh()
+        return snapshot.tenants.get(tenant_id)
+
+    async def _refresh(self) -> AccessSnapshot:
+        async with self._lock:
+            self._snapshot = await self._control.snapshot()
+            self._read_at = time.monotonic()
+            return self._snapshot

@@ -1,0 +1,193 @@
+"""Reading a request's body within bounds: admission before the first byte, unpacking that cannot explode."""
+
+from __future__ import annotations
+
+import codecs
+import io
+import zlib
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Final
+
+import msgspec
+import zstandard
+from msgspec import Raw
+from starlette.requests import ClientDisconnect, Request
+
+from core.errors import FieldError, Invalid, InvalidEvent, Overloaded, TooLarge
+
+MAX_EVENTS: Final = 10_000
+_CHUNK: Final = 64 * 1024
+_MAX_WINDOW: Final = 8 * 1024 * 1024
+_JSON_TYPES: Final = frozenset({"", "application/json"})
+_NDJSON_TYPES: Final = frozenset({"application/x-ndjson", "application/ndjson", "application/jsonl"})
+
+
+class Admission:
+    """Bounds the bytes of bodies in flight, over all and per tenant; refuses before a body is read."""
+
+    def __init__(self, total: int, per_tenant: int) -> None:
+        self._total = total
+        self._per_tenant = per_tenant
+        self.in_flight = 0
+        self._by_tenant: Counter[str] = Counter()
+
+    @contextmanager
+    def admit(self, tenant_id: str, size: int) -> Iterator[None]:
+        """Hold `size` bytes while the request is worked on; raises `Overloaded`. A lone request always gets in."""
+        held = self._by_tenant[tenant_id]
+        over_total = self.in_flight and self.in_flight + size > self._total
+        over_tenant = held and held + size > self._per_tenant
+        if over_total or over_tenant:
+            raise Overloaded("too much is in flight" + (" for this tenant" if over_tenant else ""))
+        self.in_flight += size
+        self._by_tenant[tenant_id] += size
+        try:
+            yield
+        finally:
+            self.in_flight -= size
+            self._by_tenant[tenant_id] -= size
+            if not self._by_tenant[tenant_id]:
+                del self._by_tenant[tenant_id]
+
+
+class _Batch(msgspec.Struct, forbid_unknown_fields=True):
+    events: list[Raw]
+
+
+_decode_list: Final = msgspec.json.Decoder(list[Raw]).decode
+_decode_batch: Final = msgspec.json.Decoder(_Batch).decode
+
+
+def declared_size(request: Request, limit: int) -> int:
+    """How many bytes to hold for the body: what it declares (unpacked it may reach `limit`), else `limit`."""
+    length = request.headers.get("content-length")
+    if length is None or "content-encoding" in request.headers:
+        return limit
+    if not length.isdigit():
+        raise Invalid("Content-Length is no number", code="bad_request")
+    if int(length) > limit:
+        raise _too_large(limit)
+    return int(length)
+
+
+async def read(request: Request, limit: int) -> bytes:
+    """The unpacked body, at most `limit` bytes of valid UTF-8."""
+    parts: list[bytes] = []
+    size = 0
+    try:
+        async for chunk in request.stream():
+            size += len(chunk)
+            if size > limit:
+                raise _too_large(limit)
+            parts.append(chunk)
+    except ClientDisconnect:
+        raise Invalid("the client went away", code="client_disconnected") from None
+    body = parts[0] if len(parts) == 1 else b"".join(parts)
+    parts.clear()
+    encoding = request.headers.get("content-encoding", "identity").strip().lower()
+    if encoding != "identity":
+        body = unpack(encoding, body, limit)
+    check_utf8(body)
+    return body
+
+
+def unpack(encoding: str, packed: bytes, limit: int) -> bytes:
+    """`packed` without its content encoding; stops at `limit` however small the bomb."""
+    try:
+        match encoding:
+            case "gzip" | "x-gzip":
+                return _gunzip(packed, limit)
+            case "zstd":
+                return _unzstd(packed, limit)
+    except (zlib.error, zstandard.ZstdError):
+        raise Invalid(f"the body is not valid {encoding}", code="bad_encoding") from None
+    raise Invalid("Content-Encoding may be gzip or zstd", code="unsupported_encoding")
+
+
+def check_utf8(body: bytes) -> None:
+    """Raise unless `body` is UTF-8; decodes it in pieces, so that no second copy of it stands in memory."""
+    decoder = codecs.getincrementaldecoder("utf-8")()
+    view = memoryview(body)
+    try:
+        for start in range(0, len(body), _CHUNK):
+            decoder.decode(view[start : start + _CHUNK])
+        decoder.decode(b"", final=True)
+    except UnicodeDecodeError:
+        raise Invalid("the body is not UTF-8", code="invalid_utf8") from None
+
+
+def items_of(request: Request, body: bytes) -> list[bytes | Raw]:
+    """The events of a bulk body, each still JSON: an array, `{"events": [...]}`, one object, or a line each."""
+    kind = request.headers.get("content-type", "").split(";", 1)[0].strip().lower()
+    if kind not in _JSON_TYPES | _NDJSON_TYPES:
+        raise Invalid("Content-Type may be application/json or application/x-ndjson", code="unsupported_media_type")
+    items = _lines(body) if kind in _NDJSON_TYPES else _json_items(body)
+    if not items:
+        raise Invalid("no event was sent", code="empty_bulk")
+    if len(items) > MAX_EVENTS:
+        raise TooLarge(f"a bulk may hold {MAX_EVENTS} events", code="too_many_events")
+    return items
+
+
+def _json_items(body: bytes) -> list[bytes | Raw]:
+    head = body[:256].lstrip()[:1]
+    try:
+        if head == b"[":
+            return list(_decode_list(body))
+        if _is_wrapped(body):
+            return list(_decode_batch(body).events)
+    except msgspec.ValidationError as error:
+        raise InvalidEvent(f'the body must be an array or {{"events": [...]}}: {error}', code="bad_bulk") from None
+    except (msgspec.DecodeError, RecursionError) as error:
+        raise _malformed(body, error) from None
+    return [body]
+
+
+def _is_wrapped(body: bytes) -> bool:
+    try:
+        fields = msgspec.json.decode(body, type=dict[str, Raw])
+    except msgspec.ValidationError:
+        return False
+    return "events" in fields
+
+
+def _malformed(body: bytes, error: Exception) -> Invalid:
+    fault = FieldError(("body",), str(error), "malformed_json")
+    return Invalid(f"the body is not JSON: {error}", code="malformed_json", errors=[fault])
+
+
+def _lines(body: bytes) -> list[bytes | Raw]:
+    return [line for line in body.split(b"\n") if line.strip()]
+
+
+def _gunzip(packed: bytes, limit: int) -> bytes:
+    out = io.BytesIO()
+    rest = packed
+    while rest:  # a gzip body may have several members
+        member = zlib.decompressobj(wbits=31)
+        while rest and not member.eof:
+            out.write(member.decompress(rest, limit + 1 - out.tell()))
+            if out.tell() > limit:
+                raise _too_large(limit)
+            rest = member.unconsumed_tail
+        if not member.eof:
+            raise zlib.error("cut off")
+        rest = member.unused_data
+    return out.getvalue()
+
+
+def _unzstd(packed: bytes, limit: int) -> bytes:
+    out = io.BytesIO()
+    window = zstandard.ZstdDecompressor(max_window_size=_MAX_WINDOW)
+    with window.stream_reader(io.BytesIO(packed), read_across_frames=True) as reader:
+        while chunk := reader.read(_CHUNK):
+            out.write(chunk)
+            if out.tell() > limit:
+                raise _too_large(limit)
+    return out.getvalue()
+
+
+def _too_large(limit: int) -> TooLarge:
+    return TooLarge(f"a body may have {limit} bytes, unpacked")

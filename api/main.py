@@ -1,0 +1,178 @@
+"""The API process."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager, suppress
+from typing import Any
+
+from core.wiring import Backends, open_backends
+from fastapi import FastAPI
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+
+from api.auth import Authenticator
+from api.bodies import Admission
+from api.middleware import Envelope
+from api.openapi import extra_schemas
+from api.problems import problem, problem_of
+from api.routes import access, docs, logs, service
+from api.state import State
+from api.tokens import SigningKey, TokenIssuer, TokenVerifier
+from core import telemetry
+from core.commit import GroupCommit
+from core.errors import OcelotError
+from core.ingest import Ingest
+from core.keys import signing_key_pem
+from core.search import Search
+from core.settings import BadSettings, Settings, load
+
+log = logging.getLogger(__name__)
+PREFIX = "/api/v1"
+_BEAT_SECONDS = 1.0
+_DESCRIPTION = """Ocelot keeps the record of who did what, for each tenant apart.
+
+Send events with a token of the role `writer` or `admin`, read them with `reader` or `admin`. Put the token into
+**Authorize** above. Every error is `application/problem+json` with a stable `code`."""
+
+
+def create_app(settings: Settings) -> FastAPI:
+    """The application; its lifespan opens the backends and drains what is in flight before it closes them."""
+    app = FastAPI(
+        title="Ocelot",
+        version="0.1.0",
+        description=_DESCRIPTION,
+        openapi_url=f"{PREFIX}/openapi.json",
+        docs_url=None,
+        redoc_url=None,
+        lifespan=_lifespan(settings),
+        servers=[{"url": settings.public_url}] if settings.public_url else None,
+        separate_input_output_schemas=False,
+    )
+    for router in (logs.router, access.router, service.router, docs.router):
+        app.include_router(router, prefix=PREFIX)
+    app.include_router(service.metrics)
+    app.mount(f"{PREFIX}/docs/assets", docs.assets)
+    app.add_exception_handler(OcelotError, _on_error)
+    app.add_exception_handler(HTTPException, _on_http_error)
+    app.add_exception_handler(RequestValidationError, _on_invalid)
+    app.add_middleware(Envelope)
+    app.openapi = _openapi(app)  # type: ignore[method-assign]
+    return app
+
+
+def _lifespan(settings: Settings) -> Callable[[FastAPI], Any]:
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        key = SigningKey(signing_key_pem(settings, SigningKey.generate))
+        async with open_backends(settings) as backends:
+            state = _state(settings, backends, key)
+            app.state.ocelot = state
+            tasks = [
+                asyncio.create_task(state.authenticator.refresh_forever()),
+                asyncio.create_task(_beat_forever(state)),
+            ]
+            yield
+            await state.commit.drain()
+            for task in tasks:
+                task.cancel()
+            await _beat(state)
+
+    return lifespan
+
+
+def _state(settings: Settings, backends: Backends, key: SigningKey) -> State:
+    verifier = TokenVerifier(key, settings.issuer, settings.audience)
+    commit = GroupCommit(
+        backends.queue,
+        sends_in_flight=settings.sends_in_flight,
+        deadline=settings.send_deadline,
+        max_pending_bytes=settings.max_in_flight_bytes,
+    )
+    return State(
+        settings=settings,
+        backends=backends,
+        authenticator=Authenticator(verifier, backends.control),
+        issuer=TokenIssuer(key, settings.issuer, settings.audience),
+        admission=Admission(settings.max_in_flight_bytes, settings.max_tenant_in_flight_bytes),
+        commit=commit,
+        ingest=Ingest(commit),
+        search=Search(backends.store, backends.index, backends.ledger, total_bound=settings.total_bound),
+    )
+
+
+async def _beat_forever(state: State) -> None:
+    while True:
+        await _beat(state)
+        await asyncio.sleep(_BEAT_SECONDS)
+
+
+async def _beat(state: State) -> None:
+    """Tell the ledger what this producer has sealed; with the store down the watermark stands still, nothing more."""
+    heartbeat = state.commit.heartbeat()
+    with suppress(OcelotError):
+        await state.backends.ledger.beat(heartbeat)
+        state.commit.voids_recorded(heartbeat.voided)
+
+
+async def _on_error(request: Request, error: Exception) -> Response:
+    return problem_of(error, telemetry.request_id.get())
+
+
+async def _on_http_error(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)  # noqa: S101 - registered for this class
+    code = {404: "not_found", 405: "method_not_allowed"}.get(error.status_code, "bad_request")
+    return problem(error.status_code, code, error.detail, telemetry.request_id.get(), headers=error.headers)
+
+
+async def _on_invalid(request: Request, error: Exception) -> Response:
+    assert isinstance(error, RequestValidationError)  # noqa: S101 - registered for this class
+    faults = [{"loc": list(e["loc"]), "msg": e["msg"], "type": e["type"]} for e in error.errors()]
+    detail = "; ".join(f"{'.'.join(map(str, f['loc']))}: {f['msg']}" for f in faults)
+    return problem(422, "invalid_request", detail, telemetry.request_id.get(), extra={"errors": faults})
+
+
+def _openapi(app: FastAPI) -> Callable[[], dict[str, Any]]:
+    make = app.openapi
+
+    def openapi() -> dict[str, Any]:
+        if app.openapi_schema is None:
+            schema = make()
+            components = schema.setdefault("components", {})
+            components["schemas"] = {**extra_schemas(), **components.get("schemas", {})}
+            components["securitySchemes"] = {"token": {"type": "http", "scheme": "bearer", "bearerFormat": "JWT"}}
+            schema["security"] = [{"token": []}]
+            app.openapi_schema = schema
+        return app.openapi_schema
+
+    return openapi
+
+
+def serve() -> None:
+    """Run the API until SIGTERM; ends with 2 and one line for each mistake when the settings are wrong."""
+    import uvicorn
+
+    try:
+        settings = load()
+        signing_key_pem(settings, SigningKey.generate)
+    except (BadSettings, ValueError) as error:
+        raise SystemExit(f"ocelot api: {error}") from None
+    telemetry.configure_logging(settings.log_level)
+    uvicorn.run(
+        create_app(settings),
+        host=settings.host,
+        port=settings.port,
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        timeout_graceful_shutdown=20,
+        backlog=2048,
+    )
+
+
+if __name__ == "__main__":
+    serve()

@@ -1,0 +1,83 @@
+"""The one middleware, pure ASGI: request id, security headers, metrics, and no error without an answer."""
+
+from __future__ import annotations
+
+import logging
+import re
+import time
+import uuid
+from typing import Final
+
+from starlette.exceptions import HTTPException
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from api.problems import problem, problem_of
+from core import telemetry
+from core.errors import OcelotError
+
+log = logging.getLogger(__name__)
+_REQUEST_ID: Final = re.compile(r"[A-Za-z0-9._:-]{1,128}")
+_HEADERS: Final = (
+    (b"x-content-type-options", b"nosniff"),
+    (b"x-frame-options", b"DENY"),
+    (b"referrer-policy", b"no-referrer"),
+    (b"cache-control", b"no-store"),
+    (b"strict-transport-security", b"max-age=31536000; includeSubDomains"),
+)
+_CODES: Final = {404: "not_found", 405: "method_not_allowed"}
+
+
+class Envelope:
+    """Wraps every exchange; a class rather than `@app.middleware`, which costs two thirds of the throughput."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        request_id = _request_id(scope)
+        token = telemetry.request_id.set(request_id)
+        started = time.perf_counter()
+        status = 0
+
+        async def send_with_headers(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                headers = message["headers"]
+                present = {name for name, _ in headers}
+                headers.extend(h for h in _HEADERS if h[0] not in present)
+                headers.append((b"x-request-id", request_id.encode()))
+            await send(message)
+
+        try:
+            await self._app(scope, receive, send_with_headers)
+        except Exception as error:
+            if status:
+                raise  # the answer has begun: the server can only cut it off
+            await _answer(error, request_id)(scope, receive, send_with_headers)
+        finally:
+            telemetry.request_id.reset(token)
+            route = getattr(scope.get("route"), "path", "unmatched")
+            telemetry.REQUESTS.labels(scope["method"], route, status).inc()
+            telemetry.REQUEST_SECONDS.labels(route).observe(time.perf_counter() - started)
+
+
+def _answer(error: Exception, request_id: str) -> ASGIApp:
+    if isinstance(error, HTTPException):
+        code = _CODES.get(error.status_code, "bad_request")
+        return problem(error.status_code, code, error.detail, request_id, headers=error.headers)
+    if not isinstance(error, OcelotError):
+        log.error("unforeseen error", exc_info=error)
+    return problem_of(error, request_id)
+
+
+def _request_id(scope: Scope) -> str:
+    for name, value in scope["headers"]:
+        if name == b"x-request-id":
+            text = value.decode("latin-1")
+            if _REQUEST_ID.fullmatch(text):
+                return str(text)
+    return uuid.uuid4().hex

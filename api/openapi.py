@@ -1,0 +1,111 @@
+"""Pieces of the OpenAPI description that routes working on bytes have to spell out."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from pydantic import BaseModel
+
+from api.problems import MEDIA_TYPE, TITLES
+from api.schemas.events import EVENT_EXAMPLE, BulkEventIn, EventIn, Problem
+from core.event import KEYWORD_FIELDS
+from core.query import DEFAULT_LIMIT, MAX_LIMIT
+
+_Parameter = dict[str, Any]
+
+
+def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    """The `responses` of a route that may answer with these problems."""
+    return {
+        status: {
+            "description": TITLES[status],
+            "content": {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}, "example": _example(status)}},
+        }
+        for status in statuses
+    }
+
+
+def body_of(model: type[BaseModel], *, many: bool = False) -> dict[str, Any]:
+    """The `requestBody` of a route that reads `model` (or many of them)."""
+    one = {"$ref": f"#/components/schemas/{model.__name__}"}
+    example = EVENT_EXAMPLE
+    if not many:
+        return {"required": True, "content": {"application/json": {"schema": one, "example": example}}}
+    forms = [
+        {"type": "array", "items": one, "maxItems": 10_000},
+        {"type": "object", "properties": {"events": {"type": "array", "items": one}}, "required": ["events"]},
+        one,
+    ]
+    two = [example | {"idempotency_key": "order-1017"}, {"action": "user.logout", "user_id": "ana"}]
+    return {
+        "required": True,
+        "content": {
+            "application/json": {"schema": {"oneOf": forms}, "example": two},
+            "application/x-ndjson": {
+                "schema": {"type": "string"},
+                "example": '{"action":"user.login","user_id":"ana"}\n{"action":"user.logout","user_id":"ana"}\n',
+            },
+        },
+    }
+
+
+def extra_schemas() -> dict[str, Any]:
+    """Schemas that no route's signature names."""
+    schemas: dict[str, Any] = {}
+    for model in (Problem, EventIn, BulkEventIn):
+        schema = model.model_json_schema(ref_template="#/components/schemas/{model}")
+        schemas |= schema.pop("$defs", {})
+        schemas[model.__name__] = schema
+    return schemas
+
+
+def _example(status: int) -> dict[str, Any]:
+    return {
+        "type": "urn:ocelot:problem:example",
+        "title": TITLES[status],
+        "status": status,
+        "detail": "what is wrong, for people",
+        "code": "example",
+        "request_id": "5f0c2b1e9a7d4c53",
+    }
+
+
+def _parameter(name: str, description: str, schema: _Parameter | None = None, **more: Any) -> _Parameter:
+    return {
+        "name": name, "in": "query", "required": False, "description": description,
+        "schema": schema or {"type": "string"}, **more,
+    }  # fmt: skip
+
+
+def _filter(name: str, description: str) -> _Parameter:
+    return _parameter(name, description, {"type": "array", "items": {"type": "string"}}, style="form", explode=True)
+
+
+_TIME: Final = "RFC 3339 with an offset, or relative to now, such as `-1h`"
+SEARCH_PARAMETERS: Final[list[_Parameter]] = [
+    _parameter("q", 'Full text: every word must occur; `"a phrase"` in this order.', example="budget"),
+    _parameter("from", f"`timestamp` from here on. {_TIME}.", example="-24h"),
+    _parameter("to", f"`timestamp` before this. {_TIME}."),
+    _parameter("received_from", f"`received_at` from here on. {_TIME}."),
+    _parameter("received_to", f"`received_at` before this. {_TIME}."),
+    _filter("id", "The event's id."),
+    *(_filter(name, f"`{name}` is this; `!` before it: is not; `*` after it: begins so.") for name in KEYWORD_FIELDS),
+    _filter("ip_address", "An address or a CIDR such as `10.0.0.0/8`."),
+    _filter("message", "A phrase of the message."),
+    _parameter(
+        "filters",
+        "Free-form fields by path: `metadata.<path>=value`, `before_state.<path>`, `after_state.<path>`.",
+        {"type": "object", "additionalProperties": {"type": "string"}},
+        style="form",
+        explode=True,
+    ),
+    _parameter(
+        "sort",
+        "Newest first with `-`.",
+        {"type": "string", "enum": ["-timestamp", "timestamp", "-received_at", "received_at"], "default": "-timestamp"},
+    ),
+    _parameter(
+        "limit", "Events a page.", {"type": "integer", "minimum": 1, "maximum": MAX_LIMIT, "default": DEFAULT_LIMIT}
+    ),
+    _parameter("cursor", "`next_cursor` of the page before; the query must be the same."),
+]

@@ -1,0 +1,138 @@
+"""Tokens and tenants."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from typing import Final
+from urllib.parse import parse_qs, unquote
+
+import msgspec
+from fastapi import APIRouter, Request
+
+from api import bodies
+from api.openapi import problems
+from api.schemas.access import KeyOut, TenantIn, TenantOut, TokenIn, TokenOut
+from api.state import state_of
+from core import accounts
+from core.access import Role
+from core.errors import Invalid, Unauthenticated
+
+router = APIRouter(tags=["access"])
+TOKEN_SECONDS: Final = 900
+_MAX_FORM_BYTES: Final = 16 * 1024
+_CREDENTIALS: Final = {
+    "required": True,
+    "content": {
+        "application/x-www-form-urlencoded": {
+            "schema": {
+                "type": "object",
+                "properties": {
+                    "grant_type": {"type": "string", "enum": ["client_credentials"]},
+                    "client_id": {"type": "string"},
+                    "client_secret": {"type": "string"},
+                },
+                "required": ["grant_type"],
+            },
+            "example": {
+                "grant_type": "client_credentials",
+                "client_id": "ock_6c1f0a9be2d34785c0d1e2f3",
+                "client_secret": "ocs_...",
+            },
+        }
+    },
+}
+
+
+@router.post(
+    "/token",
+    response_model=TokenOut,
+    summary="Exchange an API key for a token",
+    description="OAuth 2 client credentials, in the form or by HTTP Basic; the token lives 15 minutes.",
+    responses=problems(400, 401, 413, 415, 503),
+    openapi_extra={"requestBody": _CREDENTIALS, "security": []},
+)
+async def exchange(request: Request) -> TokenOut:
+    state = state_of(request)
+    client_id, client_secret = await _credentials(request)
+    key = await accounts.authenticate(state.backends.control, client_id, client_secret)
+    token = state.issuer.issue(
+        subject=f"key:{key.id}",
+        tenant_id=key.tenant_id,
+        roles=[Role(role) for role in key.roles],
+        lifetime=TOKEN_SECONDS,
+    )
+    return TokenOut(access_token=token, expires_in=TOKEN_SECONDS)
+
+
+@router.post(
+    "/tenants",
+    status_code=201,
+    response_model=TenantOut,
+    summary="Create a tenant",
+    description="Needs the platform role. Answers with a first API key of the role admin; its secret is shown once.",
+    responses=problems(400, 401, 403, 422, 503),
+)
+async def create_tenant(request: Request, body: TenantIn) -> TenantOut:
+    state = state_of(request)
+    await state.authenticator.require_platform(request)
+    tenant = await accounts.create_tenant(state.backends.control, body.name)
+    key, secret = await accounts.create_key(state.backends.control, tenant, "first", (Role.ADMIN,))
+    return TenantOut(
+        tenant_id=tenant.id,
+        name=tenant.name,
+        key=KeyOut(client_id=key.id, client_secret=secret, roles=[Role(role) for role in key.roles]),
+    )
+
+
+@router.post(
+    "/tenants/{tenant_id}/tokens",
+    status_code=201,
+    response_model=TokenOut,
+    summary="Issue a token for a tenant",
+    description="Needs the platform role, or admin in the tenant itself.",
+    responses=problems(400, 401, 403, 404, 422, 503),
+)
+async def issue_token(request: Request, tenant_id: str, body: TokenIn) -> TokenOut:
+    state = state_of(request)
+    access = await state.authenticator.managed_tenant(request, tenant_id)
+    token = state.issuer.issue(
+        subject=access.scope.actor,
+        tenant_id=access.tenant.id,
+        roles=[Role(role) for role in body.roles],
+        lifetime=body.expires_in,
+    )
+    return TokenOut(access_token=token, expires_in=body.expires_in)
+
+
+async def _credentials(request: Request) -> tuple[str, str]:
+    body = await bodies.read(request, _MAX_FORM_BYTES)
+    kind = request.headers.get("content-type", "").split(";", 1)[0].strip().lower()
+    form = _form(kind, body)
+    if form.get("grant_type") != "client_credentials":
+        raise Invalid("grant_type must be client_credentials", code="unsupported_grant_type")
+    if "client_id" in form and "client_secret" in form:
+        return form["client_id"], form["client_secret"]
+    return _basic(request.headers.get("authorization", ""))
+
+
+def _form(kind: str, body: bytes) -> dict[str, str]:
+    if kind == "application/json":
+        try:
+            return msgspec.json.decode(body, type=dict[str, str])
+        except msgspec.DecodeError:
+            raise Invalid("the body must be an object of strings", code="malformed_json") from None
+    if kind != "application/x-www-form-urlencoded":
+        raise Invalid("send a form or JSON", code="unsupported_media_type")
+    return {name: values[0] for name, values in parse_qs(body.decode(), max_num_fields=16).items()}
+
+
+def _basic(header: str) -> tuple[str, str]:
+    kind, _, encoded = header.partition(" ")
+    try:
+        if kind.lower() != "basic":
+            raise ValueError
+        name, _, secret = base64.b64decode(encoded, validate=True).decode().partition(":")
+    except (ValueError, binascii.Error):
+        raise Unauthenticated("client_id and client_secret are needed", code="invalid_client") from None
+    return unquote(name), unquote(secret)

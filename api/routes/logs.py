@@ -1,0 +1,189 @@
+"""Sending and reading events."""
+
+from __future__ import annotations
+
+import re
+from typing import Any, Final
+
+import msgspec
+from fastapi import APIRouter, Request
+from starlette.responses import Response
+
+from api import bodies
+from api.openapi import SEARCH_PARAMETERS, body_of, problems
+from api.schemas.events import Accepted, BulkEventIn, BulkOut, EventIn, EventOut, SearchOut
+from api.state import state_of
+from core import instant, query, telemetry
+from core.access import Permission
+from core.errors import Invalid, InvalidQuery, NotFound, OcelotError, Unavailable
+from core.ingest import ItemResult
+from core.search import Answer
+
+router = APIRouter(prefix="/logs", tags=["logs"])
+MAX_WAIT: Final = 30.0
+_JSON: Final = "application/json"
+_EVENT_ID: Final = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+_encode: Final = msgspec.json.Encoder().encode
+_KEY_HEADER: Final[dict[str, Any]] = {
+    "name": "Idempotency-Key",
+    "in": "header",
+    "required": False,
+    "description": "A retry with the same key and content is stored once.",
+    "schema": {"type": "string", "maxLength": 255},
+}
+
+
+@router.post(
+    "",
+    status_code=202,
+    response_model=Accepted,
+    summary="Send one event",
+    description="Answers when the event is durable in the queue; it is stored and searchable within a second or two.",
+    responses=problems(400, 401, 403, 409, 413, 415, 422, 429, 503),
+    openapi_extra={"requestBody": body_of(EventIn), "parameters": [_KEY_HEADER]},
+)
+async def send_event(request: Request) -> Response:
+    state = state_of(request)
+    access = await state.authenticator.tenant_access(request, Permission.WRITE)
+    size = bodies.declared_size(request, state.settings.max_body_bytes)
+    with state.admission.admit(access.tenant.id, size):
+        _require_json(request)
+        body = await bodies.read(request, state.settings.max_body_bytes)
+        key = request.headers.get("idempotency-key")
+        try:
+            event_id = await state.ingest.one(access.scope, access.tenant, body, key)
+        except OcelotError as error:
+            telemetry.EVENTS.labels("retry" if isinstance(error, Unavailable) else "refused").inc()
+            raise
+    telemetry.EVENTS.labels("accepted").inc()
+    return Response(b'{"id":"' + event_id.encode() + b'"}', 202, media_type=_JSON)
+
+
+@router.post(
+    "/bulk",
+    status_code=202,
+    response_model=BulkOut,
+    summary="Send many events",
+    description="Up to 10,000 events or 16 MiB unpacked: a JSON array, an object with `events`, or NDJSON; gzip and "
+    "zstd by `Content-Encoding`. Each event is taken or refused on its own merits. 202: at least one was accepted; "
+    "422: all were refused; 503: none could be queued. Send those with the status `retry` again.",
+    responses=problems(400, 401, 403, 413, 415, 422, 429, 503),
+    openapi_extra={"requestBody": body_of(BulkEventIn, many=True)},
+)
+async def send_events(request: Request) -> Response:
+    state = state_of(request)
+    access = await state.authenticator.tenant_access(request, Permission.WRITE)
+    size = bodies.declared_size(request, state.settings.max_body_bytes)
+    with state.admission.admit(access.tenant.id, size):
+        body = await bodies.read(request, state.settings.max_body_bytes)
+        items = bodies.items_of(request, body)
+        results = await state.ingest.many(access.scope, access.tenant, items)
+    return _bulk_answer(results)
+
+
+@router.get(
+    "",
+    response_model=SearchOut,
+    summary="Search events",
+    description="Filters on every named field: repeat one for or, begin a value with `!` for not, end it with `*` for "
+    "a prefix. `metadata.<path>`, `before_state.<path>` and `after_state.<path>` filter by free-form values.",
+    responses=problems(400, 401, 403, 503),
+    openapi_extra={"parameters": SEARCH_PARAMETERS},
+)
+async def search_events(request: Request) -> Response:
+    state = state_of(request)
+    access = await state.authenticator.tenant_access(request, Permission.READ)
+    page = query.parse(request.query_params.multi_items(), instant.now_us())
+    answer = await state.search.page(access.scope, access.tenant, page)
+    return Response(_page(answer), media_type=_JSON)
+
+
+@router.get(
+    "/{event_id}",
+    response_model=EventOut,
+    summary="Read one event",
+    description="The event's exact stored bytes; `ETag` is their SHA-256.",
+    responses={304: {"description": "Not modified"}, **problems(400, 401, 403, 404, 503)},
+    openapi_extra={
+        "parameters": [
+            {
+                "name": "wait",
+                "in": "query",
+                "required": False,
+                "description": "Seconds to wait for an event that was just accepted (30 at most).",
+                "schema": {"type": "number", "minimum": 0, "maximum": MAX_WAIT, "default": 0},
+            }
+        ]
+    },
+)
+async def read_event(request: Request, event_id: str) -> Response:
+    state = state_of(request)
+    access = await state.authenticator.tenant_access(request, Permission.READ)
+    if not _EVENT_ID.fullmatch(event_id):
+        raise NotFound("no such event")
+    stored = await state.search.event(access.scope, event_id, _wait(request))
+    if stored is None:
+        raise NotFound("no such event")
+    etag = f'"{stored.hash.hex()}"'
+    if etag in request.headers.get("if-none-match", ""):
+        return Response(status_code=304, headers={"ETag": etag})
+    return Response(stored.body, media_type=_JSON, headers={"ETag": etag})
+
+
+def _require_json(request: Request) -> None:
+    kind = request.headers.get("content-type", _JSON).split(";", 1)[0].strip().lower()
+    if kind != _JSON:
+        raise Invalid("Content-Type must be application/json", code="unsupported_media_type")
+
+
+def _bulk_answer(results: list[ItemResult]) -> Response:
+    counts = {"accepted": 0, "refused": 0, "retry": 0}
+    for result in results:
+        counts[result.status] += 1
+    for name, count in counts.items():
+        if count:
+            telemetry.EVENTS.labels(name).inc(count)
+    body: dict[str, Any] = {**counts, "items": results}
+    if counts["accepted"]:
+        return Response(_encode(body), 202, media_type=_JSON)
+    status, code = (503, "dependency_unavailable") if counts["retry"] else (422, "all_refused")
+    detail = "none could be queued; try again" if counts["retry"] else "every event was refused"
+    body |= {
+        "type": f"urn:ocelot:problem:{code}",
+        "title": "Not available now" if counts["retry"] else "Not events",
+        "status": status,
+        "detail": detail,
+        "code": code,
+        "request_id": telemetry.request_id.get(),
+    }
+    headers = {"Retry-After": "2"} if counts["retry"] else {}
+    return Response(_encode(body), status, headers, "application/problem+json")
+
+
+def _page(answer: Answer) -> bytes:
+    """The page as JSON; the events' bytes go in as they are."""
+    mark = answer.watermark
+    tail = _encode(
+        {
+            "next_cursor": answer.next_cursor,
+            "total": answer.total,
+            "total_relation": "exact" if answer.total_exact else "at_least",
+            "watermark": {
+                "complete_through": None if mark.complete_through is None else instant.to_text(mark.complete_through),
+                "rebuilding": mark.rebuilding,
+            },
+            "answered_by": answer.answered_by,
+        }
+    )
+    return b'{"data":[' + b",".join(answer.bodies) + b"]," + tail[1:]
+
+
+def _wait(request: Request) -> float:
+    text = request.query_params.get("wait", "0")
+    try:
+        wait = float(text)
+        if not 0 <= wait <= MAX_WAIT:
+            raise ValueError
+    except ValueError:
+        raise InvalidQuery(f"wait must be 0 to {MAX_WAIT:.0f} seconds") from None
+    return wait

@@ -1,0 +1,48 @@
+"""Shapes of the token and tenant routes."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from core.access import Role
+
+TenantRole = Literal["admin", "writer", "reader"]
+
+
+class TokenOut(BaseModel):
+    """An OAuth 2 token answer."""
+
+    access_token: str
+    token_type: Literal["Bearer"] = "Bearer"  # noqa: S105 - the kind, no secret
+    expires_in: int = Field(description="Seconds.", examples=[900])
+
+
+class TenantIn(BaseModel):
+    model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [{"name": "Acme"}]})
+
+    name: str = Field(min_length=1, max_length=200)
+
+
+class KeyOut(BaseModel):
+    """A new API key. The secret is shown this once."""
+
+    client_id: str
+    client_secret: str
+    roles: list[Role]
+
+
+class TenantOut(BaseModel):
+    tenant_id: str = Field(examples=["k3v9x2m4q8w1z7t5"])
+    name: str
+    key: KeyOut
+
+
+class TokenIn(BaseModel):
+    model_config = ConfigDict(
+        extra="forbid", json_schema_extra={"examples": [{"roles": ["reader"], "expires_in": 900}]}
+    )
+
+    roles: list[TenantRole] = Field(min_length=1)
+    expires_in: int = Field(900, ge=1, le=86400, description="Seconds.")

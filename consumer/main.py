@@ -1,0 +1,101 @@
+"""The consumer process."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import signal
+import sys
+from collections.abc import Callable, Coroutine, Iterator
+from typing import Any
+
+from core.wiring import Backends, open_backends
+
+from consumer.health import HealthServer
+from consumer.jobs.frontier import Frontier
+from consumer.jobs.outbox import OutboxDrain
+from consumer.jobs.rebuild import Rebuild
+from consumer.jobs.schedule import every
+from consumer.loop import Loop
+from consumer.pipeline import Pipeline
+from core import telemetry
+from core.settings import BadSettings, Settings, load
+
+log = logging.getLogger(__name__)
+_DRAIN_SECONDS = 25.0
+
+
+async def consume(settings: Settings) -> None:
+    """Work until SIGTERM or SIGINT, then drain."""
+    async with open_backends(settings) as backends:
+        pipeline = Pipeline(
+            store=backends.store,
+            index=backends.index,
+            parking=backends.parking,
+            outbox=backends.outbox,
+            ledger=backends.ledger,
+        )
+        loop = Loop(
+            backends.queue,
+            pipeline,
+            backends.store.ping,
+            batch=settings.receive_batch,
+            lease=settings.lease_seconds,
+        )
+        _stop_on_signals(loop)
+        health = HealthServer(backends)
+        port = await health.start(settings.host, settings.consumer_port)
+        log.info("consuming; health and metrics on port %d", port)
+        jobs = [asyncio.create_task(job) for job in _jobs(settings, backends, pipeline)]
+        try:
+            await loop.run()
+        finally:
+            for job in jobs:
+                job.cancel()
+            await asyncio.gather(*jobs, return_exceptions=True)
+            await health.stop()
+    log.info("drained")
+
+
+def _jobs(settings: Settings, backends: Backends, pipeline: Pipeline) -> Iterator[Coroutine[Any, Any, None]]:
+    drain = OutboxDrain(backends.outbox, backends.store, backends.index, pipeline.index_answers)
+    yield every(2.0, drain.run)
+    yield every(1.0, Frontier(backends.ledger).run)
+    if settings.rebuild_on_start:
+        yield Rebuild(backends.control, backends.store, backends.index, backends.ledger).run()
+
+
+def _stop_on_signals(loop: Loop) -> None:
+    """The first signal drains; if that takes too long, the process ends and leases lapse."""
+    running = asyncio.get_running_loop()
+
+    def stop() -> None:
+        loop.stop()
+        running.call_later(_DRAIN_SECONDS, sys.exit, 1)
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        running.add_signal_handler(number, stop)
+
+
+def serve() -> None:
+    """Run the consumer; ends with one line for each mistake when the settings are wrong."""
+    try:
+        settings = load()
+    except BadSettings as error:
+        raise SystemExit(f"ocelot consumer: {error}") from None
+    telemetry.configure_logging(settings.log_level)
+    runner = asyncio.Runner(loop_factory=_loop_factory())
+    with runner:
+        runner.run(consume(settings))
+
+
+def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
+    if sys.platform == "win32":
+        return None
+    import uvloop
+
+    return uvloop.new_event_loop
+
+
+if __name__ == "__main__":
+    serve()

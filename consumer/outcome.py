@@ -1,0 +1,48 @@
+"""What becomes of work that failed: a pure function from the exception to an outcome."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Final
+
+from core.errors import Invalid, UndecodableEnvelope
+
+_FIRST_DELAY: Final = 0.5
+_MAX_DELAY: Final = 60.0
+
+
+class Fate(StrEnum):
+    RETRY = "retry"
+    """Nobody's fault here: the message goes back and comes again."""
+    PARK = "park"
+    """The event's own fault: it is set aside for a person, alone."""
+    DEAD = "dead"
+    """No envelope at all: it goes back until the queue makes a dead letter of it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    fate: Fate
+    delay: float = 0.0
+    """Seconds until the message may come again."""
+
+
+def outcome_of(error: Exception, receives: int, jitter: random.Random | None = None) -> Outcome:
+    """What to do after `error` on a message that was received `receives` times.
+
+    Only what an event itself causes is parked; whatever is not foreseen is retried, since parking is for a person.
+    """
+    match error:
+        case Invalid():
+            return Outcome(Fate.PARK)
+        case UndecodableEnvelope():
+            return Outcome(Fate.DEAD, _delay(receives, jitter))
+    return Outcome(Fate.RETRY, _delay(receives, jitter))
+
+
+def _delay(receives: int, jitter: random.Random | None) -> float:
+    """Doubling from half a second to a minute, and half of it by chance, so that messages do not come back at once."""
+    full = min(_MAX_DELAY, _FIRST_DELAY * 2.0 ** min(receives - 1, 10))
+    return full * (jitter or random).uniform(0.5, 1.0)

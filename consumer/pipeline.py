@@ -1,0 +1,255 @@
+"""One batch of messages on its way: decode, store, index what the store holds, account for it.
+
+Every step may be repeated: the store knows each event by its id and the index by the same, so a message that comes
+again changes nothing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import logging
+import time
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Final
+
+from core import envelope, instant, telemetry
+from core.envelope import Header, Record
+from core.errors import Invalid, OcelotError, Unavailable, UndecodableEnvelope
+from core.ports import (
+    EventIndex,
+    EventStore,
+    IndexDocument,
+    IndexOutcome,
+    InsertOutcome,
+    Ledger,
+    Outbox,
+    OutboxEntry,
+    Parked,
+    Parking,
+    Receipt,
+    StoreRow,
+)
+from core.rows import row_of
+from core.tenant import for_system
+
+log = logging.getLogger(__name__)
+# With osmem a bulk of 500 real events takes under a second, far from its deadline of 15.
+INDEX_BATCH: Final = 500
+INDEX_AT_ONCE: Final = 2
+INDEX_PATIENCE: Final = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """A message's bytes and how often it came."""
+
+    body: bytes
+    receives: int
+
+
+@dataclass(slots=True)
+class _Work:
+    """What a batch holds, as it is sorted out."""
+
+    headers: list[Header] = field(default_factory=list)
+    rows: list[StoreRow] = field(default_factory=list)
+    parked: list[Parked] = field(default_factory=list)
+    to_index: dict[tuple[str, str], list[IndexDocument]] = field(default_factory=lambda: defaultdict(list))
+    received_at: dict[str, int] = field(default_factory=dict)
+
+
+class Pipeline:
+    """Processes deliveries; `clock` is monotonic seconds."""
+
+    def __init__(
+        self,
+        *,
+        store: EventStore,
+        index: EventIndex,
+        parking: Parking,
+        outbox: Outbox,
+        ledger: Ledger,
+        index_patience: float = INDEX_PATIENCE,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._store = store
+        self._index = index
+        self._parking = parking
+        self._outbox = outbox
+        self._ledger = ledger
+        self._patience = index_patience
+        self._clock = clock
+        self._index_down_since: float | None = None
+        self._index_slots = asyncio.Semaphore(INDEX_AT_ONCE)
+
+    async def process(self, deliveries: Sequence[Delivery]) -> list[Exception | None]:
+        """One result for each delivery. None: every event in it is stored, and indexed or in the outbox, or parked.
+
+        Raises `Unavailable` when a dependency keeps the whole batch from going on.
+        """
+        work = _Work()
+        results: list[Exception | None] = []
+        for delivery in deliveries:
+            try:
+                self._decode(delivery, work)
+                results.append(None)
+            except UndecodableEnvelope as error:
+                log.error("undecodable envelope, received %d times: %s", delivery.receives, error.message)
+                results.append(error)
+        await self._store_rows(work)
+        await self._index_all(work)
+        if work.parked:
+            await self._parking.park(work.parked)
+        await self._ledger.record([_receipt(header) for header in work.headers])
+        return results
+
+    def _decode(self, delivery: Delivery, work: _Work) -> None:
+        header, records = envelope.unpack(delivery.body)
+        work.headers.append(header)
+        for record in records:
+            try:
+                work.rows.append(row_of(record, header.id))
+            except Invalid as error:
+                work.parked.append(_parked_record(record, header.id, error, delivery.receives))
+
+    async def _store_rows(self, work: _Work) -> None:
+        if not work.rows:
+            return
+        with telemetry.BATCH_SECONDS.labels("store").time():
+            outcomes = await self._store.insert(work.rows)
+        duplicates: dict[str, list[StoreRow]] = defaultdict(list)
+        counts: dict[str, int] = defaultdict(int)
+        for row, outcome in zip(work.rows, outcomes, strict=True):
+            if outcome is InsertOutcome.STORED:
+                self._to_index(work, row.tenant_id, row.placement, row.id, row.body, row.received_at)
+            elif outcome is InsertOutcome.DUPLICATE:
+                duplicates[row.tenant_id].append(row)
+            elif outcome is InsertOutcome.CONFLICT:
+                work.parked.append(_parked(row, "conflict", "another event has this id with other content"))
+            else:
+                work.parked.append(_parked(row, "not_storable", str(outcome)))
+            counts[outcome if isinstance(outcome, InsertOutcome) else "parked"] += 1
+        for outcome_name, count in counts.items():
+            telemetry.CONSUMED.labels(outcome_name).inc(count)
+        for tenant_id, rows in duplicates.items():
+            # The stored one wins: its bytes, not those that came again, go to the index.
+            found = await self._store.fetch(for_system(tenant_id, "consume"), [row.id for row in rows])
+            for stored in found.values():
+                self._to_index(work, tenant_id, stored.placement, stored.id, stored.body, stored.received_at)
+
+    @staticmethod
+    def _to_index(work: _Work, tenant_id: str, placement: str, event_id: str, body: bytes, received_at: int) -> None:
+        work.to_index[tenant_id, placement].append(IndexDocument(event_id, body))
+        work.received_at[event_id] = received_at
+
+    async def _index_all(self, work: _Work) -> None:
+        jobs = [
+            self._index_batch(work, tenant_id, placement, documents[start : start + INDEX_BATCH])
+            for (tenant_id, placement), documents in work.to_index.items()
+            for start in range(0, len(documents), INDEX_BATCH)
+        ]
+        failures = [e for e in await asyncio.gather(*jobs, return_exceptions=True) if isinstance(e, BaseException)]
+        if failures:
+            raise failures[0]
+
+    async def _index_batch(
+        self, work: _Work, tenant_id: str, placement: str, documents: Sequence[IndexDocument]
+    ) -> None:
+        if self._index_is_given_up():
+            await self._to_outbox(work, tenant_id, placement, documents)
+            return
+        try:
+            async with self._index_slots:
+                with telemetry.BATCH_SECONDS.labels("index").time():
+                    outcomes = await self._index.index(for_system(tenant_id, "consume"), placement, documents)
+        except Unavailable as error:
+            self._index_failed(error)
+            if not self._index_is_given_up():
+                raise
+            await self._to_outbox(work, tenant_id, placement, documents)
+            return
+        self._index_down_since = None
+        for document, outcome in zip(documents, outcomes, strict=True):
+            if isinstance(outcome, IndexOutcome):
+                continue
+            work.parked.append(_parked_document(tenant_id, placement, document, outcome))
+
+    def _index_is_given_up(self) -> bool:
+        """Whether the index has been down for longer than messages should wait for it.
+
+        While it is, one batch in a while still tries it, through the outbox's drain.
+        """
+        return self._index_down_since is not None and self._clock() - self._index_down_since >= self._patience
+
+    def _index_failed(self, error: Unavailable) -> None:
+        telemetry.ERRORS.labels(error.dependency).inc()
+        if self._index_down_since is None:
+            self._index_down_since = self._clock()
+            log.warning("index: %s", error.message)
+
+    def index_answers(self) -> None:
+        """The outbox's drain reached the index: messages may go there again."""
+        self._index_down_since = None
+
+    async def _to_outbox(self, work: _Work, tenant_id: str, placement: str, documents: Sequence[IndexDocument]) -> None:
+        await self._outbox.add([OutboxEntry(d.id, tenant_id, placement, work.received_at[d.id]) for d in documents])
+
+
+def _receipt(header: Header) -> Receipt:
+    return Receipt(header.producer, header.sequence, header.id, header.made_at, header.events, instant.now_us())
+
+
+def _parked(row: StoreRow, reason: str, detail: str) -> Parked:
+    return Parked(
+        id=_parked_id(row.tenant_id, reason, row.body),
+        tenant_id=row.tenant_id,
+        event_id=row.id,
+        reason=reason,
+        detail=detail,
+        body=row.body,
+        placement=row.placement,
+        content=row.content,
+        envelope=row.envelope,
+        attempts=1,
+        parked_at=instant.now_us(),
+    )
+
+
+def _parked_record(record: Record, envelope_id: str, error: OcelotError, attempts: int) -> Parked:
+    return Parked(
+        id=_parked_id(record.tenant_id, "undecodable_event", record.body),
+        tenant_id=record.tenant_id,
+        event_id=None,
+        reason="undecodable_event",
+        detail=error.message,
+        body=record.body,
+        placement=record.placement,
+        content=record.content,
+        envelope=envelope_id,
+        attempts=attempts,
+        parked_at=instant.now_us(),
+    )
+
+
+def _parked_document(tenant_id: str, placement: str, document: IndexDocument, error: Exception) -> Parked:
+    return Parked(
+        id=_parked_id(tenant_id, "not_indexable", document.body),
+        tenant_id=tenant_id,
+        event_id=document.id,
+        reason="not_indexable",
+        detail=str(error),
+        body=document.body,
+        placement=placement,
+        content=None,
+        envelope="",
+        attempts=1,
+        parked_at=instant.now_us(),
+    )
+
+
+def _parked_id(tenant_id: str, reason: str, body: bytes) -> str:
+    """The same for the same bytes, so that a redelivery parks nothing twice."""
+    return hashlib.sha256(b"\0".join((tenant_id.encode(), reason.encode(), body))).hexdigest()[:32]

@@ -1,0 +1,67 @@
+"""Cursors: where a page ended, opaque and signed, good for one tenant and one query only."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hmac
+from typing import Final
+
+import msgspec
+
+from core.errors import InvalidQuery
+from core.query import Page, Position, Range
+from core.tenant import Tenant
+
+_VERSION: Final = 1
+_MAC_BYTES: Final = 16
+_MAX_TEXT: Final = 1024
+
+
+class _Payload(msgspec.Struct, array_like=True, frozen=True):
+    version: int
+    fingerprint: bytes
+    timestamp: Range
+    received_at: Range
+    position: Position
+
+
+_encode: Final = msgspec.msgpack.Encoder().encode
+_decode: Final = msgspec.msgpack.Decoder(_Payload).decode
+
+
+def seal(tenant: Tenant, page: Page, position: Position) -> str:
+    """The cursor of the page after `position`; it keeps the time ranges that `page` resolved to."""
+    query = page.query
+    payload = _encode(_Payload(_VERSION, page.fingerprint, query.timestamp, query.received_at, position))
+    return base64.urlsafe_b64encode(_mac(tenant, payload) + payload).rstrip(b"=").decode()
+
+
+def open_(tenant: Tenant, page: Page) -> tuple[Page, Position | None]:
+    """The page with its first page's time ranges, and where it starts; raises `InvalidQuery` for a foreign cursor."""
+    if page.cursor is None:
+        return page, None
+    payload = _verified(tenant, page.cursor)
+    if payload.fingerprint != page.fingerprint:
+        raise InvalidQuery("the cursor belongs to another query", code="cursor_of_another_query")
+    return page.at(payload.timestamp, payload.received_at), payload.position
+
+
+def _verified(tenant: Tenant, text: str) -> _Payload:
+    try:
+        if len(text) > _MAX_TEXT:
+            raise ValueError
+        raw = base64.b64decode(text.encode("ascii") + b"=" * (-len(text) % 4), altchars=b"-_", validate=True)
+        payload = raw[_MAC_BYTES:]
+        if not hmac.compare_digest(raw[:_MAC_BYTES], _mac(tenant, payload)):
+            raise ValueError
+        decoded = _decode(payload)
+    except (ValueError, binascii.Error, msgspec.DecodeError):
+        raise InvalidQuery("the cursor is not one of this log's", code="bad_cursor") from None
+    if decoded.version != _VERSION:
+        raise InvalidQuery("the cursor is of another version", code="bad_cursor")
+    return decoded
+
+
+def _mac(tenant: Tenant, payload: bytes) -> bytes:
+    return hmac.digest(tenant.secret, b"cursor\0" + payload, "sha256")[:_MAC_BYTES]

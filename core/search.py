@@ -1,0 +1,123 @@
+"""Reading the log: the index says which events, the store says what they are, in their exact bytes."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from dataclasses import dataclass
+from typing import Final
+
+from core import cursor
+from core.errors import Unavailable
+from core.ports import EventIndex, EventStore, Ledger, Stored
+from core.query import EventQuery, Page, Position
+from core.tenant import Tenant, TenantScope
+
+_WATERMARK_AGE: Final = 1.0
+_POLL: Final = (0.02, 0.25)
+
+
+@dataclass(frozen=True, slots=True)
+class Watermark:
+    """What an answer is complete through: every event accepted before `complete_through` (microseconds) is in it."""
+
+    complete_through: int | None
+    rebuilding: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """One page: the events' exact bytes in order."""
+
+    bodies: list[bytes]
+    next_cursor: str | None
+    total: int
+    total_exact: bool
+    watermark: Watermark
+    answered_by: str
+    """`index` or `store`."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Found:
+    events: list[Stored]
+    last: Position | None
+    more: bool
+    total: int
+    exact: bool
+
+
+class Search:
+    """Answers queries of any tenant; falls back to the store when the index is down and the store can answer."""
+
+    def __init__(self, store: EventStore, index: EventIndex, ledger: Ledger, *, total_bound: int) -> None:
+        self._store = store
+        self._index = index
+        self._ledger = ledger
+        self._total_bound = total_bound
+        self._complete_through: tuple[float, int | None] | None = None
+
+    async def page(self, scope: TenantScope, tenant: Tenant, page: Page) -> Answer:
+        """One page of a query; raises `InvalidQuery` for a bad cursor, `Unavailable` when nobody can answer."""
+        page, after = cursor.open_(tenant, page)
+        # The watermark is read first: it must not claim what came after the search.
+        watermark = await self._watermark(scope)
+        found, answered_by = await self._find(scope, page, after, watermark)
+        return Answer(
+            bodies=[event.body for event in found.events],
+            next_cursor=cursor.seal(tenant, page, found.last) if found.more and found.last else None,
+            total=found.total,
+            total_exact=found.exact,
+            watermark=watermark,
+            answered_by=answered_by,
+        )
+
+    async def event(self, scope: TenantScope, event_id: str, wait: float = 0) -> Stored | None:
+        """One event, waiting up to `wait` seconds for one that was just accepted."""
+        deadline = time.monotonic() + wait
+        delay = _POLL[0]
+        while True:
+            stored = await self._store.get(scope, event_id)
+            left = deadline - time.monotonic()
+            if stored is not None or left <= 0:
+                return stored
+            await asyncio.sleep(min(delay, left))
+            delay = min(2 * delay, _POLL[1])
+
+    async def _find(
+        self, scope: TenantScope, page: Page, after: Position | None, watermark: Watermark
+    ) -> tuple[_Found, str]:
+        if watermark.rebuilding and not page.query.needs_index:
+            return await self._find_in_store(scope, page.query, after, page.limit), "store"
+        try:
+            return await self._find_in_index(scope, page.query, after, page.limit), "index"
+        except Unavailable as error:
+            if error.dependency != "index" or page.query.needs_index:
+                raise
+        return await self._find_in_store(scope, page.query, after, page.limit), "store"
+
+    async def _find_in_index(self, scope: TenantScope, query: EventQuery, after: Position | None, limit: int) -> _Found:
+        # One more than asked tells whether there is a next page.
+        hits = await self._index.search(scope, query, after=after, limit=limit + 1, total_bound=self._total_bound)
+        shown = hits.hits[:limit]
+        stored = await self._store.fetch(scope, [hit.id for hit in shown])
+        return _Found(
+            events=[stored[hit.id] for hit in shown if hit.id in stored],
+            last=shown[-1].position if shown else None,
+            more=len(hits.hits) > limit,
+            total=hits.total,
+            exact=hits.total_exact,
+        )
+
+    async def _find_in_store(self, scope: TenantScope, query: EventQuery, after: Position | None, limit: int) -> _Found:
+        found = await self._store.find(scope, query, after=after, limit=limit + 1, total_bound=self._total_bound)
+        shown = found.events[:limit]
+        last = Position(getattr(shown[-1], query.sort), shown[-1].id) if shown else None
+        return _Found(shown, last, len(found.events) > limit, found.total, found.total_exact)
+
+    async def _watermark(self, scope: TenantScope) -> Watermark:
+        rebuilding = await self._ledger.rebuilding(scope.tenant_id)
+        now = time.monotonic()
+        if self._complete_through is None or now - self._complete_through[0] > _WATERMARK_AGE:
+            self._complete_through = (now, await self._ledger.complete_through())
+        return Watermark(self._complete_through[1], rebuilding)

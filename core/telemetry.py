@@ -1,0 +1,77 @@
+"""Logs as JSON lines and metrics for Prometheus, under names that docs/metrics.md lists."""
+
+from __future__ import annotations
+
+import json
+import logging
+import sys
+from contextvars import ContextVar
+from typing import Final
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, generate_latest
+
+from core.instant import now_us, to_text
+
+request_id: ContextVar[str] = ContextVar("request_id", default="")
+
+REGISTRY: Final = CollectorRegistry()
+ProcessCollector(registry=REGISTRY)
+
+_SECONDS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
+
+REQUESTS: Final = Counter(
+    "ocelot_http_requests_total", "Answers by route, method and status.", ["method", "route", "status"],
+    registry=REGISTRY,
+)  # fmt: skip
+REQUEST_SECONDS: Final = Histogram(
+    "ocelot_http_request_duration_seconds", "Time to answer, by route.", ["route"], buckets=_SECONDS, registry=REGISTRY
+)
+EVENTS: Final = Counter("ocelot_events_total", "Events by what became of them.", ["outcome"], registry=REGISTRY)
+IN_FLIGHT_BYTES: Final = Gauge("ocelot_in_flight_bytes", "Bodies being worked on.", registry=REGISTRY)
+PENDING_BYTES: Final = Gauge("ocelot_pending_bytes", "Events that wait for the queue.", registry=REGISTRY)
+CONSUMED: Final = Counter(
+    "ocelot_consumed_total", "Events consumed, by what became of them.", ["outcome"], registry=REGISTRY
+)
+ENVELOPES: Final = Counter("ocelot_envelopes_total", "Envelopes consumed, by outcome.", ["outcome"], registry=REGISTRY)
+BATCH_SECONDS: Final = Histogram(
+    "ocelot_consumer_step_duration_seconds", "Time of each step of a batch.", ["step"], buckets=_SECONDS,
+    registry=REGISTRY,
+)  # fmt: skip
+OUTBOX: Final = Gauge("ocelot_outbox_events", "Stored events that still have to be indexed.", registry=REGISTRY)
+QUEUE_MESSAGES: Final = Gauge("ocelot_queue_messages", "Messages in the queue, by state.", ["state"], registry=REGISTRY)
+ERRORS: Final = Counter(
+    "ocelot_dependency_errors_total", "Failed calls, by dependency.", ["dependency"], registry=REGISTRY
+)
+
+
+def exposition() -> bytes:
+    """All metrics in Prometheus' text form."""
+    return generate_latest(REGISTRY)
+
+
+class _JsonLines(logging.Formatter):
+    """One JSON object a line; line breaks and control characters in a message cannot forge another line."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        line = {
+            "time": to_text(now_us()),
+            "level": record.levelname,
+            "logger": record.name,
+            "message": record.getMessage(),
+        }
+        if value := request_id.get():
+            line["request_id"] = value
+        if record.exc_info:
+            line["exception"] = self.formatException(record.exc_info)
+        return json.dumps(line)
+
+
+def configure_logging(level: str) -> None:
+    """Log to standard error as JSON lines; the drivers only from WARNING on."""
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(_JsonLines())
+    root = logging.getLogger()
+    root.handlers[:] = [handler]
+    root.setLevel(level)
+    for name in ("botocore", "aiobotocore", "pymongo", "opensearch", "httpx", "uvicorn.access", "asyncio"):
+        logging.getLogger(name).setLevel(max(logging.WARNING, logging.getLevelName(level)))
