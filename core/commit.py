@@ -257,7 +257,10 @@ class GroupCommit:
     async def _send(self, messages: list[Message]) -> list[Exception | None]:
         try:
             async with asyncio.timeout(_SEND_TIMEOUT):
-                return await self._queue.send(messages)
+                results = await self._queue.send(messages)
+            if len(results) != len(messages):
+                raise RuntimeError("a queue must give one result for each message")
+            return results
         except Exception as error:
             fault = error if isinstance(error, Unavailable) else Unavailable("queue")
             return [fault] * len(messages)

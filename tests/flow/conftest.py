@@ -1,0 +1,58 @@
+"""One running service for the suites here, on the embedded servers and, where they are named, on the real ones."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from collections.abc import Iterator
+
+import pytest
+
+from tests.conftest import LIVE_MONGODB, LIVE_OPENSEARCH, LIVE_SQS
+from tests.service import Client, Service, environment, service
+
+LIVE = bool(LIVE_MONGODB and LIVE_OPENSEARCH and LIVE_SQS)
+
+
+@pytest.fixture(scope="session", params=["embedded", pytest.param("live", marks=pytest.mark.live)])
+def running(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    """A running service; its database goes with the embedded store, or is dropped at the end."""
+    home = tmp_path_factory.mktemp(f"service-{request.param}")
+    if request.param == "embedded":
+        store = request.getfixturevalue("embedded_store")
+        index = request.getfixturevalue("embedded_index")
+        settings = environment(home, store.url, index.url)
+    else:
+        settings = live_environment(home)
+    made = service(settings)
+    made.start()
+    yield made
+    made.stop()
+    if request.param == "live":
+        drop_live(settings)
+
+
+def live_environment(home) -> dict[str, str]:
+    """Settings on the real servers, with a queue of its own; skips where they are not named."""
+    if not LIVE:
+        pytest.skip("the real servers are not named (make test-live)")
+    from core.adapters.queue.sqs import ensure_queue
+
+    name = f"test-{secrets.token_hex(6)}"
+    url = asyncio.run(ensure_queue(LIVE_SQS, "us-east-1", name))
+    return environment(
+        home, LIVE_MONGODB, LIVE_OPENSEARCH, OCELOT_QUEUE="sqs", SQS_QUEUE_URL=url, SQS_ENDPOINT_URL=LIVE_SQS
+    )
+
+
+def drop_live(settings: dict[str, str]) -> None:
+    from pymongo import MongoClient
+
+    with MongoClient(settings["MONGODB_URL"]) as client:
+        client.drop_database(settings["MONGODB_DATABASE"])
+
+
+@pytest.fixture
+def tenant(running: Service) -> Client:
+    """A new tenant's admin."""
+    return running.tenant()
