@@ -41,7 +41,9 @@ _Optional = BeforeValidator(_blank_is_absent)
 class Settings(BaseSettings):
     """What a process of Ocelot needs to know. Every field is in docs/settings.md and .env.example (a test compares)."""
 
-    model_config = SettingsConfigDict(env_file=None, extra="ignore", populate_by_name=True, frozen=True)
+    # populate_by_name would also read variables called like the fields, HOME and HOST among them; the prefix is of
+    # those names alone, and no variable's name can hold a "=".
+    model_config = SettingsConfigDict(env_file=None, extra="ignore", populate_by_name=True, env_prefix="=", frozen=True)
 
     queue: Literal["sqs", "file"] = Field(alias="OCELOT_QUEUE", description="Which queue: `sqs` or `file`.")
     sqs_queue_url: Annotated[str | None, _Optional] = Field(
