@@ -44,7 +44,7 @@ INSERT INTO message (id, grp, turn) VALUES (:id, :grp, max(
 _LAPSED: Final = "SELECT id, receives FROM message WHERE until <= ? ORDER BY until LIMIT ?"
 _FRESH: Final = "SELECT id, receives FROM message WHERE until IS NULL ORDER BY turn, id LIMIT ?"
 _LEASE: Final = "UPDATE message SET until = ?, token = ?, receives = receives + 1 WHERE id = ?"
-_EXTEND: Final = "UPDATE message SET until = ? WHERE id = ? AND token = ? AND until > ?"
+_EXTEND: Final = "UPDATE message SET until = ? WHERE id = ? AND token = ?"
 _RELEASE: Final = "UPDATE message SET until = ?, token = NULL WHERE id = ? AND token = ?"
 _BURY: Final = "INSERT INTO dead SELECT id, grp, receives, ? FROM message WHERE id = ?"
 _READY: Final = """
@@ -142,10 +142,10 @@ class QueueDatabase:
             return claims
 
     def extend(self, held: Sequence[Held], lease_us: int) -> list[bool]:
-        """Which of `held` were still held; their leases now end `lease_us` from now."""
-        now = self.now_us()
+        """Which of `held` nobody else has received since; their leases now end `lease_us` from now."""
+        until = self.now_us() + lease_us
         with self._transaction(full_sync=False) as execute:
-            return [execute(_EXTEND, (now + lease_us, id_, token, now)).rowcount > 0 for id_, token in held]
+            return [execute(_EXTEND, (until, id_, token)).rowcount > 0 for id_, token in held]
 
     def ack(self, held: Sequence[Held]) -> int:
         """How many of `held` were removed: all that nobody else has received since."""
@@ -158,10 +158,10 @@ class QueueDatabase:
         return removed
 
     def release(self, held: Sequence[Held], delay_us: int) -> None:
-        now = self.now_us()
+        until = self.now_us() + delay_us
         with self._transaction(full_sync=False) as execute:
             for id_, token in held:
-                execute(_RELEASE, (now + delay_us, id_, token))
+                execute(_RELEASE, (until, id_, token))
 
     def depth(self) -> Depth:
         return Depth(*self._connection.execute(_DEPTH, {"now": self.now_us()}).fetchone())
