@@ -290,6 +290,9 @@ class Control(Protocol):
 
     async def key(self, key_id: str) -> ApiKey | None: ...
 
+    async def revoke(self, name: str, at: int) -> None:
+        """From now on no snapshot lets `name` through: `key:<id>` or a token's id. Revoking again changes nothing."""
+
     async def snapshot(self) -> AccessSnapshot: ...
 
 

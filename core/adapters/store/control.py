@@ -1,0 +1,89 @@
+"""Tenants and keys in MongoDB: `Control`."""
+
+from __future__ import annotations
+
+from typing import Any, Final, TypeVar, cast
+
+from beanie import Document, init_beanie
+from pymongo.errors import DuplicateKeyError
+
+from core.adapters.store.client import BULK_DEADLINE, Database, store_calls
+from core.adapters.store.documents import KeyDocument, RevocationDocument, TenantDocument
+from core.adapters.store.upserts import upsert
+from core.errors import Conflict
+from core.ports import AccessSnapshot, ApiKey
+from core.tenant import Tenant
+
+_D = TypeVar("_D", bound=Document)
+KEY_SUBJECT: Final = "key:"
+
+
+class MongoControl:
+    """The collections `tenants`, `keys` and `revocations`. Made by `open`."""
+
+    def __init__(
+        self, tenants: type[TenantDocument], keys: type[KeyDocument], revocations: type[RevocationDocument]
+    ) -> None:
+        self._tenants = tenants
+        self._keys = keys
+        self._revocations = revocations
+
+    @classmethod
+    async def open(cls, database: Database) -> MongoControl:
+        """Beanie binds a document class to one database: each opening binds classes of its own."""
+        tenants, keys, revocations = _own(TenantDocument), _own(KeyDocument), _own(RevocationDocument)
+        with store_calls(BULK_DEADLINE):
+            await init_beanie(database=database, document_models=[tenants, keys, revocations])
+        return cls(tenants, keys, revocations)
+
+    async def create_tenant(self, tenant: Tenant) -> None:
+        await _create(self._tenants.of(tenant), "a tenant with this id exists")
+
+    async def tenant(self, tenant_id: str) -> Tenant | None:
+        with store_calls():
+            found = await self._tenants.get(tenant_id)
+        return None if found is None else found.tenant()
+
+    async def tenants(self) -> list[Tenant]:
+        with store_calls():
+            found = await self._tenants.find_all().to_list()
+        return [document.tenant() for document in sorted(found, key=lambda document: document.id)]
+
+    async def create_key(self, key: ApiKey) -> None:
+        await _create(self._keys.of(key), "a key with this id exists")
+
+    async def key(self, key_id: str) -> ApiKey | None:
+        with store_calls():
+            found = await self._keys.get(key_id)
+        return None if found is None else found.key()
+
+    async def revoke(self, name: str, at: int) -> None:
+        key_id = name.removeprefix(KEY_SUBJECT)
+        with store_calls():
+            # The revocation first: it is what every check reads.
+            await upsert(self._revocations.get_motor_collection(), name, {"$setOnInsert": {"at": at}})
+            if key_id != name:
+                await self._keys.get_motor_collection().update_one(
+                    {"_id": key_id, "revoked_at": None}, {"$set": {"revoked_at": at}}
+                )
+
+    async def snapshot(self) -> AccessSnapshot:
+        with store_calls():
+            tenants = await self._tenants.find_all().to_list()
+            revoked = await self._revocations.find_all().to_list()
+        return AccessSnapshot(
+            {document.id: document.tenant() for document in tenants}, frozenset(document.id for document in revoked)
+        )
+
+
+def _own(base: type[_D]) -> type[_D]:
+    body: dict[str, Any] = {"__module__": base.__module__, "__annotations__": {}}
+    return cast("type[_D]", type(base.__name__, (base,), body))
+
+
+async def _create(document: Document, conflict: str) -> None:
+    with store_calls():
+        try:
+            await document.insert()
+        except DuplicateKeyError:
+            raise Conflict(conflict) from None

@@ -1,0 +1,96 @@
+"""Control records as Beanie documents."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from beanie import Document, Indexed
+from pydantic import BaseModel
+
+from core.placement import Period, Placement
+from core.ports import ApiKey
+from core.tenant import Tenant, TenantStatus
+
+
+class PlacementRecord(BaseModel):
+    since: int
+    period: Period
+
+
+class TenantDocument(Document):
+    id: str  # type: ignore[assignment]
+    name: str
+    secret: bytes
+    created_at: int
+    status: TenantStatus
+    placements: list[PlacementRecord]
+
+    class Settings:
+        name = "tenants"
+
+    @classmethod
+    def of(cls, tenant: Tenant) -> TenantDocument:
+        return cls(
+            id=tenant.id,
+            name=tenant.name,
+            secret=tenant.secret,
+            created_at=tenant.created_at,
+            status=tenant.status,
+            placements=[PlacementRecord(since=p.since, period=p.period) for p in tenant.placements],
+        )
+
+    def tenant(self) -> Tenant:
+        return Tenant(
+            id=self.id,
+            name=self.name,
+            secret=self.secret,
+            created_at=self.created_at,
+            status=self.status,
+            placements=tuple(Placement(p.since, p.period) for p in self.placements),
+        )
+
+
+class KeyDocument(Document):
+    id: str  # type: ignore[assignment]
+    tenant_id: Annotated[str, Indexed()]
+    name: str
+    roles: list[str]
+    secret_hash: bytes
+    created_at: int
+    revoked_at: int | None = None
+
+    class Settings:
+        name = "keys"
+
+    @classmethod
+    def of(cls, key: ApiKey) -> KeyDocument:
+        return cls(
+            id=key.id,
+            tenant_id=key.tenant_id,
+            name=key.name,
+            roles=list(key.roles),
+            secret_hash=key.secret_hash,
+            created_at=key.created_at,
+            revoked_at=key.revoked_at,
+        )
+
+    def key(self) -> ApiKey:
+        return ApiKey(
+            id=self.id,
+            tenant_id=self.tenant_id,
+            name=self.name,
+            roles=tuple(self.roles),
+            secret_hash=self.secret_hash,
+            created_at=self.created_at,
+            revoked_at=self.revoked_at,
+        )
+
+
+class RevocationDocument(Document):
+    """A subject (`key:<id>`) or a token's id that no longer counts."""
+
+    id: str  # type: ignore[assignment]
+    at: int
+
+    class Settings:
+        name = "revocations"

@@ -1,0 +1,89 @@
+"""Events in MongoDB: `EventStore`."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Collection, Sequence
+from typing import Final
+
+from core import instant
+from core.adapters.store import pages
+from core.adapters.store.client import BsonMap, Database, ping, store_calls
+from core.adapters.store.client import chunks as chunks_of
+from core.adapters.store.indexes import EVENTS
+from core.adapters.store.inserts import insert_rows
+from core.adapters.store.queries import filter_of
+from core.adapters.store.windows import END_OF_TIME, FIRST_SPAN
+from core.ports import InsertOutcome, Stored, StorePage, StoreRow
+from core.query import EventQuery, Position, Range
+from core.tenant import TenantScope
+
+FETCHES_AT_ONCE: Final = 8
+
+
+class MongoEventStore:
+    """The collection `events`: an event's exact bytes as text, beside them what it is filtered and sorted by."""
+
+    def __init__(self, database: Database, clock: Callable[[], int] = instant.now_us) -> None:
+        self._database = database
+        self._events = database[EVENTS]
+        self._clock = clock
+
+    async def insert(self, rows: Sequence[StoreRow]) -> list[InsertOutcome | Exception]:
+        return await insert_rows(self._events, rows)
+
+    async def get(self, scope: TenantScope, event_id: str) -> Stored | None:
+        return (await self.fetch(scope, [event_id])).get(event_id)
+
+    async def fetch(self, scope: TenantScope, ids: Collection[str]) -> dict[str, Stored]:
+        async def some(chunk: Sequence[str]) -> list[BsonMap]:
+            # `_id` first: see `queries.filter_of`.
+            asked = {"_id": {"$in": list(chunk)}, "tenant_id": scope.tenant_id}
+            return await self._events.find(asked, pages.STORED).to_list(None)
+
+        found: dict[str, Stored] = {}
+        with store_calls():
+            for several in chunks_of(chunks_of([*dict.fromkeys(ids)]), FETCHES_AT_ONCE):
+                for documents in await asyncio.gather(*map(some, several)):
+                    found.update((document["_id"], pages.stored_of(document)) for document in documents)
+        return found
+
+    async def find(
+        self, scope: TenantScope, query: EventQuery, *, after: Position | None, limit: int, total_bound: int
+    ) -> StorePage:
+        base = filter_of(query, scope.tenant_id)
+        asked: Range = getattr(query, query.sort)
+        span = (asked.start or 0, END_OF_TIME if asked.end is None else asked.end)
+        reader = pages.Reader(self._events, base, pages.Order(query.sort, query.descending), span)
+        if "_id" in base:
+            return await reader.named_page(after, limit, total_bound)
+        return await reader.page(after, limit, total_bound, self._clock())
+
+    async def count(self, scope: TenantScope) -> int:
+        with store_calls():
+            return await self._events.count_documents({"tenant_id": scope.tenant_id})
+
+    async def scan(
+        self, scope: TenantScope, *, start: int, end: int, descending: bool = True, batch: int = 500
+    ) -> AsyncIterator[list[Stored]]:
+        """Each batch is a query of its own from where the last one ended: no cursor is held between them.
+
+        A window is sized by how densely the last batch lay, so that a server that scans a window scans about two
+        batches.
+        """
+        order = pages.Order("received_at", descending)
+        reader = pages.Reader(self._events, {"tenant_id": scope.tenant_id}, order, (start, min(end, END_OF_TIME)))
+        after: Position | None = None
+        span = FIRST_SPAN
+        while True:
+            with store_calls():
+                found = await reader.read(after, batch, self._clock(), span)
+            if found:
+                yield found
+            if len(found) < batch:
+                return
+            after = order.position(found[-1])
+            span = max(1, 2 * abs(found[0].received_at - after.us))
+
+    async def ping(self) -> None:
+        await ping(self._database)

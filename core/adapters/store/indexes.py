@@ -1,0 +1,31 @@
+"""The indexes that the store's queries stand on. Every one ascends: SecantusDB loses rows on a descending key."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from pymongo import ASCENDING, IndexModel
+
+from core.adapters.store.client import BULK_DEADLINE, Database, store_calls
+
+EVENTS: Final = "events"
+PARKED: Final = "parked"
+OUTBOX: Final = "outbox"
+RECEIPTS: Final = "receipts"
+PRODUCERS: Final = "producers"
+REBUILDS: Final = "rebuilds"
+
+_INDEXES: Final = {
+    EVENTS: (("tenant_id", "timestamp", "_id"), ("tenant_id", "received_at", "_id")),
+    PARKED: (("tenant_id", "parked_at"), ("parked_at",)),
+    OUTBOX: (("received_at",),),
+    RECEIPTS: (("producer", "sequence"),),
+}
+
+
+async def ensure_indexes(database: Database) -> None:
+    """Make the missing indexes; harmless when they are there, also from several processes at once."""
+    with store_calls(BULK_DEADLINE):
+        for collection, indexes in _INDEXES.items():
+            models = [IndexModel([(name, ASCENDING) for name in fields]) for fields in indexes]
+            await database[collection].create_indexes(models)

@@ -1,0 +1,190 @@
+"""The ledger of envelopes in MongoDB: `Ledger`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from core import instant
+from core.adapters.store.client import BULK_DEADLINE, BsonMap, Database, chunks, store_calls
+from core.adapters.store.indexes import OUTBOX, PRODUCERS, REBUILDS, RECEIPTS
+from core.adapters.store.upserts import insert_once, upsert
+from core.ports import Heartbeat, Receipt
+
+SILENT_AFTER: Final = 60 * 1_000_000
+"""Microseconds without a sign of life after which a complete producer counts as gone."""
+_STRIDE: Final = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class _Producer:
+    id: str
+    sealed: int
+    """The highest sequence known to be sealed, from a heartbeat or a receipt."""
+    at: int
+    """Of the latest heartbeat."""
+    frontier: int
+    """Every sequence up to here is settled or voided."""
+    frontier_at: int
+    """What was accepted before this moment has a sequence up to `frontier`."""
+    voided: frozenset[int]
+
+    @property
+    def complete(self) -> bool:
+        return self.frontier >= self.sealed
+
+    @property
+    def seen_at(self) -> int:
+        return max(self.at, self.frontier_at)
+
+
+class MongoLedger:
+    """The collections `receipts`, `producers` and `rebuilds`.
+
+    The watermark, and why it never claims too much. A producer gives an envelope its sequence when it seals it, sends
+    it, and says 202 when the queue has it: an event accepted before T is in an envelope that was sealed before T.
+
+    1. A heartbeat (sequence n, at t) reads t before n. So what was accepted before t has a sequence up to n. Once the
+       frontier has reached n and every other sequence known to be sealed, all of it is settled: complete through t.
+    2. Else let f be the frontier. Sequences are sealed in order, so what has a sequence above f was sealed no earlier
+       than f + 1. If the receipt of f + 1 is there (too young to be settled), its `made_at` bounds the mark. If it is
+       not, the receipt of a later envelope proves nothing about f + 1, and `frontier_at` bounds the mark: the
+       `made_at` of f itself, or a heartbeat of case 1.
+    3. Facts of the kind "accepted before a means sequence up to b" stay true when b grows, and each producer's
+       document only ever grows (`$max`): heartbeats out of order and several consumers advancing at once do no harm.
+    4. Events in the outbox are stored but cannot be found: the oldest one's `received_at` bounds the mark. It is read
+       after the frontiers: an entry is durable before its envelope's receipt, so whoever sees the receipt counted
+       sees the entry, or the event is indexed by now.
+    5. A complete producer that has been silent for a minute is gone and no longer bounds the mark, an incomplete one
+       always does. For one that crashed, envelopes sealed after its last heartbeat are unknown until a receipt names
+       them: this trusts the queue to deliver within that minute, or the producer to beat before it ends.
+
+    A producer beats once, with sequence 0, before it seals its first envelope, or it is unknown until its first
+    receipt. Its clock must not run backwards; other producers' clocks do not matter, as each bounds the mark by its
+    own. Receipts are kept for reconciliation.
+    """
+
+    def __init__(self, database: Database, clock: Callable[[], int] = instant.now_us) -> None:
+        self._receipts = database[RECEIPTS]
+        self._producers = database[PRODUCERS]
+        self._outbox = database[OUTBOX]
+        self._rebuilds = database[REBUILDS]
+        self._clock = clock
+
+    async def beat(self, heartbeat: Heartbeat) -> None:
+        change: BsonMap = {
+            "$max": {"sealed": heartbeat.sequence, "at": heartbeat.at},
+            # Before the first envelope, nothing can have been accepted.
+            "$setOnInsert": {"frontier": 0, "frontier_at": 0 if heartbeat.sequence else heartbeat.at},
+        }
+        if heartbeat.voided:
+            change["$addToSet"] = {"voided": {"$each": list(heartbeat.voided)}}
+        await upsert(self._producers, heartbeat.producer, change)
+
+    async def record(self, receipts: Sequence[Receipt]) -> None:
+        """First that the envelopes are sealed, then that they arrived: in between, the mark is held back."""
+        sealed: dict[str, int] = {}
+        for receipt in receipts:
+            sealed[receipt.producer] = max(receipt.sequence, sealed.get(receipt.producer, 0))
+        new = {"at": 0, "frontier": 0, "frontier_at": 0}
+        for producer, sequence in sealed.items():
+            await upsert(self._producers, producer, {"$max": {"sealed": sequence}, "$setOnInsert": new})
+        await insert_once(self._receipts, [_document(receipt) for receipt in receipts])
+
+    async def advance(self, settled_before: int) -> None:
+        for producer in await self._known():
+            frontier, frontier_at = await self._reach(producer, settled_before)
+            if frontier >= producer.sealed:
+                frontier_at = max(frontier_at, producer.at)
+            if (frontier, frontier_at) == (producer.frontier, producer.frontier_at):
+                continue
+            change: BsonMap = {"$max": {"frontier": frontier, "frontier_at": frontier_at}}
+            if producer.voided:
+                change["$pull"] = {"voided": {"$lte": frontier}}
+            with store_calls():
+                await self._producers.update_one({"_id": producer.id}, change)
+
+    async def complete_through(self) -> int | None:
+        producers = await self._known()
+        if not producers:
+            return None
+        silent_before = self._clock() - SILENT_AFTER
+        holding = [p for p in producers if not p.complete or p.seen_at >= silent_before]
+        if holding:
+            next_made = await self._next_made([p for p in holding if not p.complete])
+            mark = min(p.seen_at if p.complete else max(p.frontier_at, next_made.get(p.id, 0)) for p in holding)
+        else:
+            mark = max(p.seen_at for p in producers)
+        oldest = await self._oldest_in_outbox()
+        return mark if oldest is None else min(mark, oldest)
+
+    async def rebuilding(self, tenant_id: str) -> bool:
+        with store_calls():
+            return await self._rebuilds.find_one({"_id": tenant_id}) is not None
+
+    async def set_rebuilding(self, tenant_id: str, running: bool) -> None:
+        if running:
+            await insert_once(self._rebuilds, [{"_id": tenant_id, "since": self._clock()}])
+            return
+        with store_calls():
+            await self._rebuilds.delete_one({"_id": tenant_id})
+
+    async def _known(self) -> list[_Producer]:
+        with store_calls():
+            documents = await self._producers.find().to_list(None)
+        return [
+            _Producer(
+                id=d["_id"],
+                sealed=d["sealed"],
+                at=d["at"],
+                frontier=d["frontier"],
+                frontier_at=d["frontier_at"],
+                voided=frozenset(d.get("voided", ())),
+            )
+            for d in documents
+        ]
+
+    async def _reach(self, producer: _Producer, settled_before: int) -> tuple[int, int]:
+        """The frontier that the receipts allow, and the `made_at` of the last envelope that it passed."""
+        frontier, frontier_at = producer.frontier, producer.frontier_at
+        while frontier < producer.sealed:
+            first = frontier + 1
+            bounds = {"producer": producer.id, "sequence": {"$gte": first, "$lt": first + _STRIDE}}
+            with store_calls():
+                receipts = {d["sequence"]: d async for d in self._receipts.find(bounds)}
+            for sequence in range(first, first + _STRIDE):
+                receipt = receipts.get(sequence)
+                if receipt is not None and receipt["done_at"] < settled_before:
+                    frontier_at = max(frontier_at, receipt["made_at"])
+                elif sequence not in producer.voided:
+                    return frontier, frontier_at
+                frontier = sequence
+        return frontier, frontier_at
+
+    async def _next_made(self, producers: list[_Producer]) -> dict[str, int]:
+        """When the envelope right after each frontier was made, where its receipt tells."""
+        wanted = [f"{p.id}:{p.frontier + 1}" for p in producers]
+        found: dict[str, int] = {}
+        with store_calls():
+            for chunk in chunks(wanted):
+                async for document in self._receipts.find({"_id": {"$in": list(chunk)}}):
+                    found[document["producer"]] = document["made_at"]
+        return found
+
+    async def _oldest_in_outbox(self) -> int | None:
+        with store_calls(BULK_DEADLINE):
+            found = await self._outbox.find({}, {"received_at": 1}).sort([("received_at", 1)]).limit(1).to_list(None)
+        return found[0]["received_at"] if found else None
+
+
+def _document(receipt: Receipt) -> BsonMap:
+    return {
+        "_id": f"{receipt.producer}:{receipt.sequence}",
+        "producer": receipt.producer,
+        "sequence": receipt.sequence,
+        "envelope": receipt.envelope,
+        "made_at": receipt.made_at,
+        "events": receipt.events,
+        "done_at": receipt.done_at,
+    }

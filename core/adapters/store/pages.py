@@ -1,0 +1,129 @@
+"""Pages of events in time order: keyset paging by (microseconds, id) over windows of time."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+from pymongo.errors import PyMongoError
+
+from core.adapters.store.client import BsonMap, Collection, chunks, store_calls
+from core.adapters.store.windows import FIRST_SPAN, windows
+from core.errors import Unavailable
+from core.ports import Stored, StorePage
+from core.query import Position
+
+STORED: Final = dict.fromkeys(("placement", "timestamp", "received_at", "hash", "body"), 1)
+COUNT_DEADLINE: Final = 2.0
+"""Seconds that counting may add to a page; past them `total` is a lower bound."""
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """By `field` (`timestamp` or `received_at`), ties by id in the same direction."""
+
+    field: str
+    descending: bool
+
+    @property
+    def sort(self) -> list[tuple[str, int]]:
+        direction = -1 if self.descending else 1
+        return [(self.field, direction), ("_id", direction)]
+
+    def position(self, event: Stored) -> Position:
+        return Position(getattr(event, self.field), event.id)
+
+    def key(self, event: Stored) -> tuple[int, str]:
+        return getattr(event, self.field), event.id
+
+    def is_past(self, event: Stored, after: Position) -> bool:
+        place = (after.us, after.id)
+        return self.key(event) < place if self.descending else self.key(event) > place
+
+
+def stored_of(document: BsonMap) -> Stored:
+    return Stored(
+        id=document["_id"],
+        placement=document["placement"],
+        timestamp=document["timestamp"],
+        received_at=document["received_at"],
+        hash=bytes(document["hash"]),
+        body=document["body"].encode(),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Reader:
+    """The events of the filter `base` whose `order.field` lies in `span`, `[start, end)` in microseconds."""
+
+    events: Collection
+    base: BsonMap
+    order: Order
+    span: tuple[int, int]
+
+    async def read(self, after: Position | None, limit: int, now: int, step: int = FIRST_SPAN) -> list[Stored]:
+        """The first `limit` events past the position: its ties first, then window by window from `step` on."""
+        start, end = self.span
+        found: list[Stored] = []
+        if after is not None:
+            if start <= after.us < end:
+                await self._more(found, self._ties(after), limit)
+            start, end = (start, min(end, after.us)) if self.order.descending else (max(start, after.us + 1), end)
+        for low, high in windows(start, end, now, descending=self.order.descending, span=step):
+            if len(found) >= limit:
+                break
+            await self._more(found, {self.order.field: {"$gte": low, "$lt": high}}, limit)
+        return found
+
+    async def page(self, after: Position | None, limit: int, bound: int, now: int) -> StorePage:
+        """`EventStore.find`."""
+        with store_calls():
+            found = await self.read(after, limit, now)
+        if after is None and len(found) < limit:
+            return _page(found, len(found), bound)
+        total = await self._count(bound)
+        if total is None:
+            return StorePage(found, min(len(found), bound), total_exact=False)
+        return _page(found, total, bound)
+
+    async def named_page(self, after: Position | None, limit: int, bound: int) -> StorePage:
+        """The page when `base` names its ids: a query holds at most 256, so all are read and then sorted here."""
+        found: list[Stored] = []
+        with store_calls():
+            for chunk in chunks(self.base["_id"]["$in"]):
+                asked = self.base | {"_id": {"$in": list(chunk)}} | self._within()
+                found.extend(map(stored_of, await self.events.find(asked, STORED).to_list(None)))
+        found.sort(key=self.order.key, reverse=self.order.descending)
+        rest = [event for event in found if after is None or self.order.is_past(event, after)]
+        return _page(rest[:limit], len(found), bound)
+
+    async def _more(self, found: list[Stored], bounds: BsonMap, limit: int) -> None:
+        cursor = self.events.find(self._filter(bounds), STORED).sort(self.order.sort).limit(limit - len(found))
+        found.extend(map(stored_of, await cursor.to_list(None)))
+
+    async def _count(self, bound: int) -> int | None:
+        """How many match, counted up to one past `bound`; None when that takes too long.
+
+        SecantusDB counts about 30,000 a second, and a page should not fail for its total.
+        """
+        try:
+            with store_calls(COUNT_DEADLINE):
+                return await self.events.count_documents(self._filter(self._within()), limit=bound + 1)
+        except Unavailable as error:
+            if isinstance(error.__cause__, PyMongoError) and error.__cause__.timeout:
+                return None
+            raise
+
+    def _filter(self, bounds: BsonMap) -> BsonMap:
+        # In the order of the index's keys: a range on another field in between would choose that field's index.
+        return {"tenant_id": self.base["tenant_id"]} | bounds | self.base
+
+    def _within(self) -> BsonMap:
+        return {self.order.field: {"$gte": self.span[0], "$lt": self.span[1]}}
+
+    def _ties(self, after: Position) -> BsonMap:
+        return {self.order.field: after.us, "_id": {"$lt" if self.order.descending else "$gt": after.id}}
+
+
+def _page(events: list[Stored], total: int, bound: int) -> StorePage:
+    return StorePage(events, min(total, bound), total_exact=total <= bound)
