@@ -1,0 +1,84 @@
+"""What the index knows of an event: the settings and the strict mapping of a generation.
+
+Nothing is mapped by what events hold, so no tenant can make fields or type conflicts. The source is not kept: answers
+take their bodies from the store (the index's own round trip alters numbers), a rebuild reads the store, and an erased
+event leaves no copy behind.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from core.event import FREE_FIELDS, KEYWORD_FIELDS
+
+FLAG: Final = "index_reduced"
+ANALYZER: Final = "words"
+
+# The characters that Unicode's word rules (UAX 29) leave inside a word. In logs they separate: `user.login` is found
+# by `login`, `failed_for` by `failed`.
+JOINERS: Final = (
+    ".:,;_'\u2018\u2019\u00b7\u0387\u055f\u05f4\u2027\ufe13\ufe55\uff1a\u2024\ufe52\uff07\uff0e\u037e\u0589\u060c\u060d"
+    "\u066c\u07f8\u2044\ufe10\ufe14\ufe50\ufe54\uff0c\uff1b\u202f\u203f\u2040\u2054\ufe33\ufe34\ufe4d\ufe4e\ufe4f\uff3f"
+    "\u200b"
+)
+# Marks without a glyph, which would make two words of one that looks the same (Windows writes U+200E in messages).
+INVISIBLE: Final = (
+    "\u00ad\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2060\u2061\u2062\u2063\u2064\u2066\u2067\u2068\u2069\ufeff"
+)
+
+_KEYWORD: Final = {"type": "keyword"}
+_UNINDEXED: Final = {"type": "keyword", "index": False, "doc_values": False}
+# Looked up, never sorted or aggregated by: the column would only cost disk.
+_LOOKUP: Final = {"type": "keyword", "doc_values": False}
+
+
+def settings(shards: int, replicas: int) -> dict[str, Any]:
+    """The settings of a new generation.
+
+    The refresh interval is set because its default lets an idle shard stop refreshing, so that the first search after
+    a pause would miss what was accepted in it.
+    """
+    return {
+        "number_of_shards": shards,
+        "number_of_replicas": replicas,
+        "refresh_interval": "1s",
+        "analysis": {
+            "char_filter": {"apart": {"type": "mapping", "mappings": _char_mappings()}},
+            "analyzer": {
+                ANALYZER: {
+                    "type": "custom",
+                    "char_filter": ["apart"],
+                    "tokenizer": "standard",
+                    "filter": ["lowercase"],
+                }
+            },
+        },
+    }
+
+
+def mappings() -> dict[str, Any]:
+    """The strict mapping: a field that is not named here is refused."""
+    return {
+        "dynamic": "strict",
+        "_source": {"enabled": False},
+        "properties": {
+            "id": _KEYWORD,
+            "tenant_id": _LOOKUP,
+            "salt": _UNINDEXED,
+            "timestamp": {"type": "date_nanos"},
+            "received_at": {"type": "date_nanos"},
+            # No relevance is computed, so there are no norms; positions stay, for phrases.
+            "message": {"type": "text", "analyzer": ANALYZER, "norms": False},
+            "ip_address": {"type": "ip"},
+            **dict.fromkeys(KEYWORD_FIELDS, _KEYWORD),
+            **{name: {"type": "flat_object"} for name in FREE_FIELDS},
+            "paths": _LOOKUP,
+            "changed_paths": _KEYWORD,
+            FLAG: _KEYWORD,
+        },
+    }
+
+
+def _char_mappings() -> list[str]:
+    apart = [f"\\u{ord(joiner):04x}=>\\u0020" for joiner in JOINERS]
+    return apart + [f"\\u{ord(mark):04x}=>" for mark in INVISIBLE]

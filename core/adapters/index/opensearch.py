@@ -1,0 +1,214 @@
+"""`EventIndex` on OpenSearch: an alias for each placement to write to, and one over all of a tenant's to read from."""
+
+from __future__ import annotations
+
+import re
+import zlib
+from collections.abc import Sequence
+from typing import Any, Final
+
+import msgspec
+
+from core.adapters.index import bulk, dsl, ladder, mapping
+from core.adapters.index.client import DEADLINE, WRITE_DEADLINE, Client, error_of
+from core.adapters.index.derived import derived_fields
+from core.adapters.index.verdict import Verdict, verdict
+from core.errors import Invalid, Unavailable
+from core.placement import PREFIX, read_alias, write_alias
+from core.ports import Hit, HitPage, IndexDocument, IndexOutcome
+from core.query import EventQuery, Position
+from core.tenant import TenantScope
+
+_PLACEMENT: Final = re.compile(r"\d{4,8}")
+# A tenant without events has no alias yet: an empty answer, no error.
+_LENIENT: Final = {"ignore_unavailable": "true", "allow_no_indices": "true"}
+_encode: Final = msgspec.json.Encoder().encode
+
+_Outcomes = dict[int, IndexOutcome | Exception]
+
+
+class _Total(msgspec.Struct, frozen=True):
+    value: int
+    relation: str
+
+
+class _Hit(msgspec.Struct, frozen=True):
+    sort: tuple[int, str]
+
+
+class _Hits(msgspec.Struct, frozen=True):
+    hits: list[_Hit] = []
+    total: _Total | None = None
+
+
+class _Shards(msgspec.Struct, frozen=True):
+    failed: int = 0
+
+
+class _Found(msgspec.Struct, frozen=True):
+    timed_out: bool
+    shards: _Shards = msgspec.field(name="_shards")
+    hits: _Hits = _Hits()
+
+
+class _Count(msgspec.Struct, frozen=True):
+    count: int
+
+
+_found: Final = msgspec.json.Decoder(_Found).decode
+_count: Final = msgspec.json.Decoder(_Count).decode
+_names: Final = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
+
+
+def open_index(url: str, *, shards: int = 1, replicas: int = 1) -> OpenSearchIndex:
+    """The index at `url` (http or https, with `user:password@` if it asks); nothing is sent before the first call."""
+    return OpenSearchIndex(Client(url), shards, replicas)
+
+
+class OpenSearchIndex:
+    """See `core.ports.EventIndex`. `shards` and `replicas` are those of the generations it makes."""
+
+    def __init__(self, client: Client, shards: int, replicas: int) -> None:
+        self._client = client
+        self._shards = shards
+        self._replicas = replicas
+
+    async def index(
+        self, scope: TenantScope, placement: str, documents: Sequence[IndexDocument]
+    ) -> list[IndexOutcome | Exception]:
+        """See the port. Raises ValueError, and sends nothing, when a document is not one line or another tenant's."""
+        if not _PLACEMENT.fullmatch(placement):
+            raise ValueError(f"not a placement: {placement!r}")
+        for document in documents:
+            bulk.check(document, scope.tenant_id)
+        entries = {n: bulk.entry(d.id, d.body, derived_fields(d.body)) for n, d in enumerate(documents)}
+        verdicts = await self._write(scope.tenant_id, placement, entries)
+        outcomes = _settled(verdicts, IndexOutcome.INDEXED)
+        for rung in ladder.RUNGS:
+            refused = [n for n in range(len(documents)) if n not in outcomes]
+            if not refused:
+                break
+            entries = {}
+            for n in refused:
+                try:
+                    entries[n] = rung(documents[n].id, documents[n].body)
+                except (ValueError, RecursionError) as error:
+                    outcomes[n] = Invalid(f"the event is no JSON: {error}")
+            verdicts = await self._write(scope.tenant_id, placement, entries)
+            outcomes |= _settled(verdicts, IndexOutcome.REDUCED)
+        return [outcomes.get(n) or _given_up(verdicts[n]) for n in range(len(documents))]
+
+    async def _write(self, tenant_id: str, placement: str, entries: dict[int, bytes]) -> dict[int, Verdict]:
+        """CREATED, PRESENT, REFUSED or DOUBTFUL for each entry; raises for what is no document's fault."""
+        alias = write_alias(tenant_id, placement)
+        verdicts: list[Verdict] = []
+        lines = list(entries.values())
+        for batch in bulk.batches(lines):
+            body = b"".join(lines[batch])
+            answers = await self._bulk(alias, body)
+            if Verdict.NO_ALIAS in answers:
+                await self._create(tenant_id, placement)
+                answers = await self._bulk(alias, body)
+            if len(answers) != batch.stop - batch.start:
+                raise Unavailable("index", "the index answered for other documents than it was sent")
+            for bad in (Verdict.BLOCKED, Verdict.NO_ALIAS, Verdict.UNAVAILABLE):
+                if bad in answers:
+                    raise error_of(bad)
+            verdicts += answers
+        return dict(zip(entries, verdicts, strict=True))
+
+    async def _bulk(self, alias: str, body: bytes) -> list[Verdict]:
+        params = {"require_alias": "true", "filter_path": bulk.FILTER_PATH}
+        text = await self._client.call(
+            "POST", f"/{alias}/_bulk", params, body, deadline=WRITE_DEADLINE, content_type="application/x-ndjson"
+        )
+        try:
+            return [verdict(result.status, result.error) for result in bulk.results(text)]
+        except ValueError as error:
+            raise Unavailable("index", f"no answer to a bulk: {error}") from None
+
+    async def _create(self, tenant_id: str, placement: str) -> None:
+        """A placement's first generation and both aliases, in one step; another consumer may have been faster."""
+        alias = write_alias(tenant_id, placement)
+        body = {
+            "settings": mapping.settings(self._shards, self._replicas),
+            "mappings": mapping.mappings(),
+            "aliases": {alias: {"is_write_index": True}, read_alias(tenant_id): {}},
+        }
+        exists = "resource_already_exists_exception"
+        await self._client.call("PUT", f"/{alias}-g1", {}, _encode(body), deadline=WRITE_DEADLINE, expected=exists)
+
+    async def search(
+        self, scope: TenantScope, query: EventQuery, *, after: Position | None, limit: int, total_bound: int
+    ) -> HitPage:
+        """See the port. `total_bound` 0 counts nothing: `total` is then the number of hits on the page."""
+        clause = dsl.query_of(query, scope.tenant_id)
+        body: dict[str, Any] = {
+            "_source": False,
+            "stored_fields": "_none_",
+            "size": limit,
+            "timeout": f"{DEADLINE - 1:.0f}s",
+            "track_total_hits": total_bound or False,
+            "query": clause,
+            "sort": dsl.sort_of(query),
+        }
+        if after is not None:
+            body["search_after"] = dsl.search_after(after)
+        params = {
+            "allow_partial_search_results": "false",
+            # Copies of a shard refresh at different moments: the pages of one query are read from the same copy.
+            "preference": f"q{zlib.crc32(_encode(clause)):x}",
+            "filter_path": "timed_out,_shards.failed,hits.total,hits.hits.sort",
+        }
+        path = f"/{read_alias(scope.tenant_id)}/_search"
+        return _page(await self._client.call("POST", path, _LENIENT | params, _encode(body)), after, limit)
+
+    async def count(self, scope: TenantScope) -> int:
+        """See the port."""
+        await self.refresh(scope)
+        return _count(await self._client.call("GET", f"/{read_alias(scope.tenant_id)}/_count", _LENIENT)).count
+
+    async def refresh(self, scope: TenantScope) -> None:
+        """See the port."""
+        path = f"/{read_alias(scope.tenant_id)}/_refresh"
+        await self._client.call("POST", path, _LENIENT, deadline=WRITE_DEADLINE)
+
+    async def drop(self, scope: TenantScope) -> None:
+        """See the port. Names are looked up by pattern; what is deleted is named in full, behind an alias or not."""
+        own = re.compile(re.escape(f"{PREFIX}{scope.tenant_id}-") + r"\d{4,8}-g\d+")
+        path = f"/{PREFIX}{scope.tenant_id}-*/_alias"
+        names = _names(await self._client.call("GET", path, {"expand_wildcards": "all"}))
+        for name in filter(own.fullmatch, names):
+            await self._client.call("DELETE", f"/{name}", {"ignore_unavailable": "true"}, deadline=WRITE_DEADLINE)
+
+    async def ping(self) -> None:
+        """Raise `Unavailable` unless the cluster answers."""
+        await self._client.call("GET", "/", {})
+
+    async def aclose(self) -> None:
+        await self._client.aclose()
+
+
+def _settled(verdicts: dict[int, Verdict], created: IndexOutcome) -> _Outcomes:
+    """The outcomes of the documents that are in the index now."""
+    meaning = {Verdict.CREATED: created, Verdict.PRESENT: IndexOutcome.PRESENT}
+    return {n: meaning[verdict] for n, verdict in verdicts.items() if verdict in meaning}
+
+
+def _given_up(last: Verdict) -> Invalid:
+    """What to say of a document refused at every rung; raises unless that is the document's own fault."""
+    if last is Verdict.REFUSED:
+        return Invalid("the index does not even take the event's named fields")
+    raise Unavailable("index", "the index refuses a document for a reason that may not be the document's")
+
+
+def _page(text: str, after: Position | None, limit: int) -> HitPage:
+    found = _found(text)
+    if found.timed_out or found.shards.failed:
+        # Part of an answer would skip events without a sign.
+        raise Unavailable("index", "the index answered in part")
+    hits = [Hit(hit.sort[1], dsl.position_of(hit.sort)) for hit in found.hits.hits]
+    total = found.hits.total
+    if total is None:
+        return HitPage(hits, len(hits), total_exact=after is None and len(hits) < limit)
+    return HitPage(hits, total.value, total_exact=total.relation == "eq")
