@@ -1,0 +1,97 @@
+"""The lines of a file or of stdin, plain, gzip or zstd (told by the first bytes), in constant memory."""
+
+from __future__ import annotations
+
+import gzip
+import io
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import IO, Final, Self, cast
+
+import zstandard
+
+from cli.context import MISUSED, UserError
+from core.event import MAX_EVENT_BYTES
+
+STDIN: Final = "-"
+_GZIP: Final = b"\x1f\x8b"
+_ZSTD: Final = b"\x28\xb5\x2f\xfd"
+_BOM: Final = b"\xef\xbb\xbf"
+_CHUNK: Final = 256 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """A line that is not blank, without its ending. `data` is None where it is longer than an event may be."""
+
+    number: int
+    data: bytes | None
+
+
+class Lines:
+    """Iterates the lines of `name` (`-` for stdin); raises `UserError` where it cannot be read to its end.
+
+    `size` is the bytes of the file as stored, None for a pipe; `position` how many of these have been read.
+    """
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+        try:
+            # A reader of its own: the interpreter's stdin would be waited for when it exits.
+            raw = open(0, "rb", buffering=0, closefd=False) if name == STDIN else open(name, "rb", buffering=0)  # noqa: SIM115, PTH123
+        except OSError as error:
+            raise UserError(f"{name}: {error.strerror}", MISUSED) from None
+        self._raw = raw
+        self.size = Path(name).stat().st_size if name != STDIN and Path(name).is_file() else None
+        self._stream = self._unpacked(raw)
+
+    @property
+    def position(self) -> int:
+        return self._raw.tell() if self.size is not None else 0
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        # A pipe may have a thread waiting in it, and closing would wait for that thread.
+        if self.size is not None:
+            self._stream.close()
+            self._raw.close()
+
+    def __iter__(self) -> Iterator[Line]:
+        number = 0
+        try:
+            while data := self._stream.readline(MAX_EVENT_BYTES + 2):
+                number += 1
+                whole = data.endswith(b"\n") or len(data) < MAX_EVENT_BYTES + 2
+                if not whole:
+                    self._skip_to_next()
+                if number == 1:
+                    data = data.removeprefix(_BOM)
+                data = data.strip(b" \t\r\n")
+                if not whole or len(data) > MAX_EVENT_BYTES:
+                    yield Line(number, None)
+                elif data:
+                    yield Line(number, data)
+        except (EOFError, gzip.BadGzipFile, zlib.error, zstandard.ZstdError) as error:
+            raise UserError(f"{self._name}: damaged after line {number}: {error}") from None
+        except OSError as error:
+            raise UserError(f"{self._name}: {error.strerror or error}") from None
+
+    def _skip_to_next(self) -> None:
+        while (rest := self._stream.readline(_CHUNK)) and not rest.endswith(b"\n"):
+            pass
+
+    @staticmethod
+    def _unpacked(raw: io.FileIO) -> IO[bytes]:
+        buffered = io.BufferedReader(raw, _CHUNK)
+        head = buffered.peek(4)[:4]
+        if head.startswith(_GZIP):
+            return cast("IO[bytes]", gzip.GzipFile(fileobj=buffered))
+        if head == _ZSTD:
+            reader = zstandard.ZstdDecompressor().stream_reader(buffered, read_across_frames=True)
+            return io.BufferedReader(cast("io.RawIOBase", reader), _CHUNK)
+        return buffered
