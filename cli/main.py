@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import typer
 
+from cli import stack, tenants
 from cli.import_command import import_command
+from cli.parked import parked
 from cli.search_command import search_command
 
 app = typer.Typer(
@@ -15,8 +17,14 @@ app = typer.Typer(
     # A traceback shows local variables, among them tokens.
     pretty_exceptions_enable=False,
 )
-app.command("import")(import_command)
+app.command("dev")(stack.dev)
+app.command("api")(stack.api)
+app.command("consumer")(stack.consumer)
+app.add_typer(tenants.tenant, name="tenant")
+app.command("token")(tenants.token)
+app.add_typer(parked, name="parked")
 app.command("search")(search_command)
+app.command("import")(import_command)
 
 if __name__ == "__main__":
     app()

@@ -2,12 +2,22 @@
 
 from __future__ import annotations
 
+import asyncio
+import logging
+import time
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
+from typing import Final
 
+from core.adapters.store.client import Database
+from core.errors import Unavailable
 from core.ports import Control, EventIndex, EventStore, Ledger, Outbox, Parking, Queue
-from core.settings import Settings
+from core.settings import FileQueueSettings, Settings
+
+log = logging.getLogger(__name__)
+_PATIENCE: Final = 60.0
+_RETRY: Final = 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +35,64 @@ class Backends:
 
 @asynccontextmanager
 async def open_backends(settings: Settings) -> AsyncIterator[Backends]:
-    """The backends that `settings` choose, closed on exit. None of them needs to be up yet."""
+    """The backends that `settings` choose, closed on exit.
+
+    Waits up to a minute for the store, which may start at the same time; raises `Unavailable` after that. Queue and
+    index need not be up.
+    """
+    from core.adapters.index.opensearch import open_index
+    from core.adapters.store.client import open_client
+    from core.adapters.store.events import MongoEventStore
+    from core.adapters.store.ledger import MongoLedger
+    from core.adapters.store.outbox import MongoOutbox
+    from core.adapters.store.parking import MongoParking
+
     async with AsyncExitStack() as stack:
-        raise RuntimeError(stack)
-        yield
+        client = open_client(settings.mongodb_url.get_secret_value())
+        stack.callback(client.close)
+        database = client[settings.mongodb_database]
+        index = open_index(
+            settings.opensearch_url.get_secret_value(),
+            shards=settings.index_shards,
+            replicas=settings.index_replicas,
+        )
+        stack.push_async_callback(index.aclose)
+        queue = _queue(settings)
+        stack.push_async_callback(queue.aclose)
+        yield Backends(
+            queue=queue,
+            store=MongoEventStore(database),
+            parking=MongoParking(database),
+            outbox=MongoOutbox(database),
+            ledger=MongoLedger(database),
+            control=await _control(database),
+            index=index,
+        )
+
+
+def _queue(settings: Settings) -> Queue:
+    chosen = settings.queue_settings
+    if isinstance(chosen, FileQueueSettings):
+        from core.adapters.queue.file import FileQueue
+
+        return FileQueue(chosen.path, settings.max_receives)
+    from core.adapters.queue.sqs import SqsQueue
+
+    return SqsQueue(chosen.url, chosen.region, chosen.endpoint)
+
+
+async def _control(database: Database) -> Control:
+    """The control records, once the store answers; makes the store's indexes on the way."""
+    from core.adapters.store.control import MongoControl
+    from core.adapters.store.indexes import ensure_indexes
+
+    deadline = time.monotonic() + _PATIENCE
+    while True:
+        try:
+            await ensure_indexes(database)
+            return await MongoControl.open(database)
+        except Unavailable as error:
+            if time.monotonic() > deadline:
+                raise
+            log.warning("waiting for the store: %s", error.message)
+            await asyncio.sleep(_RETRY)
