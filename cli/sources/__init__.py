@@ -50,7 +50,7 @@ def named_fields(source: str, original: Original, now: int) -> dict[str, str | l
 
 def _cut(value: str, limit: int) -> str:
     """At most `limit` bytes of UTF-8, whole characters; half a surrogate pair, which is none, becomes `?`."""
+    if value.isascii():
+        return value[:limit]
     encoded = value.encode("utf-8", "replace")
-    if len(encoded) <= limit and len(encoded) == len(value):  # ASCII, as nearly always
-        return value
     return encoded[:limit].decode("utf-8", "ignore")

@@ -13,7 +13,6 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Final, NoReturn
@@ -35,32 +34,51 @@ class LiveFailed(RuntimeError):
 @contextmanager
 def live_servers(folder: Path) -> Iterator[dict[str, str]]:
     """The variables of the running servers; raises `LiveFailed` unless every one of them is up."""
-    started: list[str] = []
+    for name in SERVERS:
+        if not os.access(folder / name, os.X_OK):
+            raise LiveFailed(f"{name}: no script {folder / name}")
+    stopped = [name for name in SERVERS if not _is_up(folder / name)]
+    starts: dict[str, subprocess.Popen[str]] = {}
     try:
-        with ThreadPoolExecutor(len(SERVERS)) as pool:
-            starts = {name: pool.submit(_start, folder, name, started) for name in SERVERS}
-        yield {variable: starts[name].result() for name, variable in SERVERS.items()}
+        for name in SERVERS:  # all at once: two of them fetch while the third is built
+            starts[name] = _start(folder / name)
+        yield {variable: _url(name, starts[name]) for name, variable in SERVERS.items()}
     finally:
-        for name in reversed(started):
+        for start in starts.values():
+            _end(start)
+        for name in reversed(stopped):
             # Silent: the last line of a test run is the test runner's.
             subprocess.run([folder / name, "stop"], check=False, capture_output=True)  # noqa: S603
 
 
-def _start(folder: Path, name: str, started: list[str]) -> str:
-    script = folder / name
-    if not os.access(script, os.X_OK):
-        raise LiveFailed(f"{name}: no script {script}")
-    running = subprocess.run([script, "status"], check=False, capture_output=True).returncode == 0  # noqa: S603
-    if not running:
-        started.append(name)  # before the start, so that a half-started one is stopped as well
+def _is_up(script: Path) -> bool:
+    return subprocess.run([script, "status"], check=False, capture_output=True).returncode == 0  # noqa: S603
+
+
+def _start(script: Path) -> subprocess.Popen[str]:
+    """The running `start` of a server, in a session of its own, so that it ends with all that it runs."""
     environment = {"OCELOT_LIVE_TIMEOUT": _START_TIMEOUT, **os.environ}
-    done = subprocess.run(  # noqa: S603
-        [script, "start"], check=False, stdout=subprocess.PIPE, text=True, env=environment
+    return subprocess.Popen(  # noqa: S603
+        [script, "start"],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        text=True,
+        env=environment,
+        start_new_session=True,
     )
-    lines = done.stdout.split()
-    if done.returncode != 0 or not lines:
-        raise LiveFailed(f"{name}: its start failed with exit code {done.returncode}")
+
+
+def _url(name: str, start: subprocess.Popen[str]) -> str:
+    lines = start.communicate()[0].split()
+    if start.returncode != 0 or not lines:
+        raise LiveFailed(f"{name}: its start failed with exit code {start.returncode}")
     return lines[-1]
+
+
+def _end(start: subprocess.Popen[str]) -> None:
+    if start.poll() is None:
+        os.killpg(start.pid, signal.SIGTERM)
+        start.wait()
 
 
 def run(folder: Path, command: Sequence[str]) -> int:
