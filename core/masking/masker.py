@@ -1,0 +1,80 @@
+"""`Masker`: rules compiled once, the fast way and the slow way behind one function."""
+
+from __future__ import annotations
+
+import re
+from functools import partial
+from typing import Final
+
+import msgspec
+
+from core.masking import cards
+from core.masking.escapes import Unescaped, escape
+from core.masking.rules import DEFAULT_RULES, MASKED, Rules, judge
+from core.masking.screen import screen
+from core.masking.text import TextRules
+from core.masking.walk import Edit, Judges, Walk, applied
+
+MAX_NESTING: Final = 8
+"""JSON in strings is followed this deep. A string that may hold a secret in JSON below is masked whole."""
+_INTEGER: Final = re.compile(rb"[0-9]{13,19}")
+_JSON: Final = re.compile(rb"[ \t\r\n]*[{\[]")
+_SHORTEST: Final = len(b"jwt=1")
+_decode: Final = msgspec.json.Decoder(msgspec.Raw).decode
+
+
+class Masker:
+    """Masks by `rules`. Holds no state but caches; safe to share."""
+
+    def __init__(self, rules: Rules = DEFAULT_RULES) -> None:
+        self.may_hold = screen(rules)
+        """Truthy where JSON bytes may hold a secret: the fast way."""
+        self._name = judge(rules)
+        self._text = TextRules(rules)
+        self._cards = rules.cards
+
+    def mask(self, item: bytes) -> bytes:
+        """`item` with its secrets masked, or `item` itself when it holds none or is not JSON."""
+        return self.mask_slowly(item) if self.may_hold(item) else item
+
+    def mask_slowly(self, item: bytes) -> bytes:
+        """What `mask` does with an item that may hold a secret."""
+        if not _is_json(item):
+            return item
+        edits = Walk(item, self._judges(0), event=True).edits()
+        return applied(item, edits) if edits else item
+
+    def _judges(self, nesting: int) -> Judges:
+        return Judges(self._name, partial(self._string, nesting), self._number)
+
+    def _string(self, nesting: int, raw: bytes, label: bool) -> list[Edit]:
+        if len(raw) < _SHORTEST or not self.may_hold(raw):
+            return []
+        if b"\\" not in raw:
+            return self._inside(nesting, raw, label)
+        string = Unescaped(raw)
+        edits = self._inside(nesting, string.text, label)
+        return [Edit(string.raw(start), string.raw(end), escape(new)) for start, end, new in edits]
+
+    def _inside(self, nesting: int, text: bytes, label: bool) -> list[Edit]:
+        if _JSON.match(text) and _is_json(text):
+            if nesting >= MAX_NESTING:
+                return [] if text == MASKED else [Edit(0, len(text), MASKED)]
+            return Walk(text, self._judges(nesting + 1), event=False).edits()
+        return [Edit(start, end, MASKED) for start, end in self._text.spans(text, labels=label)]
+
+    def _number(self, number: bytes) -> bool:
+        return self._cards and _INTEGER.fullmatch(number) is not None and cards.is_card(number)
+
+
+def _is_json(document: bytes) -> bool:
+    """By the parser that decodes events. Nesting too deep for it is refused by the event's decoder as well."""
+    try:
+        _decode(document)
+    except (msgspec.MsgspecError, RecursionError):
+        return False
+    return True
+
+
+DEFAULT: Final = Masker()
+mask: Final = DEFAULT.mask

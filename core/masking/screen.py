@@ -1,0 +1,85 @@
+"""The fast way: one pass of RE2 over an event's raw bytes that says whether it may hold a secret.
+
+It must find all that the slow way masks, at any depth of JSON in strings, and may find a little more. A name alone is
+not enough, a value must follow: `"tokenType":`, `"token":null` and `"secret":""` leave an event on the fast way.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import Final
+
+import re2
+
+from core.masking import cards
+from core.masking.rules import SEPARATORS, Rules
+
+# RE2 starts its automaton anew when this is full; 6 MB were seen in use over all the real logs.
+_MAX_MEMORY: Final = 64 * 1024 * 1024
+_SEPARATORS: Final = "[" + re.escape(SEPARATORS.decode()) + "]*"
+_BLANK: Final = r"(?:[ \t\r\n]|\\+[tnr])*"
+_LATER: Final = r"""(?:[-_. :*\[\]0-9"'\t\n\r\\]|\\+[tnr]|\\+u00[23][67ce])*"""
+# An escaped letter, digit or sign that could hide a name, a card or a separator. Left out are & ' < >, which Go and
+# Java escape by habit and the other patterns allow for.
+_ESCAPE: Final = r"\\u00(?:2[0-589a-f]|3[0-9abdf]|[4-7][0-9a-f])"
+_URL: Final = r":(?:\\*/){2}[^\s\"'/@?#<>]*:[^\s\"'/@?#<>]+@"
+_SCHEME: Final = r"(?:bearer|basic)(?:[ \t]|\\+t)+[-a-z0-9._~+/=\\]{8}"
+_NAME_MEMBER: Final = rf'\\*"(?:name|key|field|header)\\*"{_BLANK}:{_BLANK}\\*"'
+_PEM: Final = r"private key(?: block)?-----"
+
+
+def _not_literal(word: str) -> str:
+    """What begins as `word` does but goes on otherwise."""
+    return "|".join([f"{word[:i]}[^{word[i]}]" for i in range(1, len(word))] + [word + "[a-z0-9_-]"])
+
+
+# What follows `:` or `=` and is neither empty, nor true, false or null.
+_VALUE: Final = (
+    r"""(?:"[^"]|'[^']|\\+[^"'\\]|\\+"(?:[^"\\]|\\+[^"\\]|\\+"[^,}\] ])|\\+'[^']"""
+    r"""|[^\s"'\\,}\])tfn{\[]"""
+    rf"""|[{{\[]{_BLANK}[^}}\]\s\\]|[{{\[]{_BLANK}\\+"|{"|".join(map(_not_literal, ("true", "false", "null")))})"""
+)
+
+
+def patterns(rules: Rules) -> dict[str, str]:
+    """The pattern (RE2 and `re` alike, any case, over bytes) of each kind of hit."""
+    plain = [name.replace("-", "") for name in rules.all_names()]
+    name = _any(plain)
+    # An ARN has `:secret:` in it: one CloudTrail event in nine.
+    coloned = "(?:" + _any([n for n in plain if n != "secret"]) + "|(?:^|[^:])" + _any(["secret"]) + ")"
+    found = {
+        "equals": rf"{name}{_LATER}(?:={_BLANK}{_VALUE}|>[^<]|\\+u003e)",
+        "colon": rf"{coloned}{_LATER}:{_BLANK}{_VALUE}",
+        "pair": _NAME_MEMBER + rf'(?:[^"\\]|\\+[^"\\])*{name}[-_. :*\[\]0-9]*\\*"',
+        "flag": rf"-[-a-z0-9_.]*{name}[0-9]*(?:(?: |\\+[tnr])+[^\s-]|\\*\"{_BLANK},)",
+        "escape": _ESCAPE,
+        "url": _URL,
+        "scheme": _SCHEME,
+        "pem": _PEM,
+    }
+    if rules.cards:
+        found["card"] = cards.TRIGGER
+    return found
+
+
+def screen(rules: Rules) -> Callable[[bytes], object]:
+    """A function that is truthy when bytes of JSON may hold a secret.
+
+    `re2.Set` answers in 3.2 us for 1.4 KB, `re2.search` in 4.0 (it makes a generator, spans and a match); Python's
+    `re` takes a hundred times as long.
+    """
+    options = re2.Options()
+    options.encoding = re2.Options.Encoding.LATIN1
+    options.case_sensitive = False
+    options.never_capture = True
+    options.max_mem = _MAX_MEMORY
+    found = re2.Set.SearchSet(options)
+    found.Add("|".join(patterns(rules).values()).encode())
+    found.Compile()
+    match: Callable[[bytes], object] = found.Match
+    return match
+
+
+def _any(names: list[str]) -> str:
+    return "(?:" + "|".join(_SEPARATORS.join(name) for name in names) + ")"

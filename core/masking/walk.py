@@ -1,0 +1,157 @@
+"""The slow way: one walk over the tokens of an event's JSON that collects the spans to replace."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import Final, NamedTuple
+
+from core.masking.escapes import unescape
+from core.masking.rules import MASKED, Verdict
+
+_QUOTED_MASK: Final = b'"' + MASKED + b'"'
+_TOKEN: Final = re.compile(
+    rb'"([^"\\]*+(?:\\.[^"\\]*+)*+)"([ \t\r\n]*:)?|(-?[0-9][0-9.eE+-]*+)|([{\[])|([}\]])', re.DOTALL
+)
+_STRING, _KEY, _NUMBER, _OPEN = 1, 2, 3, 4
+_NAME_MEMBERS: Final = frozenset({b"name", b"key", b"field", b"header"})
+_LABEL_FIELDS: Final = frozenset({b"action", b"resource_type", b"resource_id", b"source", b"tags"})
+
+
+class Edit(NamedTuple):
+    """`new` takes the place of the bytes from `start` to `end`."""
+
+    start: int
+    end: int
+    new: bytes
+
+
+class Judges(NamedTuple):
+    """What the walk asks the rules."""
+
+    name: Callable[[bytes], Verdict]
+    """Of a name, unescaped."""
+    string: Callable[[bytes, bool], list[Edit]]
+    """The edits inside a string as written between its quotes; whether it is a label, where `token:x` is no secret."""
+    number: Callable[[bytes], bool]
+    """Whether a number is a secret by itself."""
+
+
+class _Frame:
+    """An object or array that the walk is in."""
+
+    __slots__ = ("array", "label", "named", "sealed", "value", "verdict")
+
+    def __init__(self, *, array: bool, sealed: bool, verdict: Verdict, label: bool) -> None:
+        self.array = array
+        self.sealed = sealed
+        self.verdict = verdict  # of the member being read; in an array, of every item
+        self.label = label
+        self.named = False  # its `name` says that its `value` is a secret; in an array, the last item was such a flag
+        self.value: Edit | None = None  # what would replace its `value`
+
+
+class Walk:
+    """Over valid JSON. The stack is a list, so depth costs memory and nothing else."""
+
+    def __init__(self, document: bytes, judges: Judges, *, event: bool) -> None:
+        self._document = document
+        self._judges = judges
+        self._event = event
+        self._edits: list[Edit] = []
+        self._stack: list[_Frame] = []
+        self._frame = _Frame(array=True, sealed=False, verdict=Verdict.PLAIN, label=False)
+        self._member = b""
+
+    def edits(self) -> list[Edit]:
+        """In order and apart from each other."""
+        for token in _TOKEN.finditer(self._document):
+            kind = token.lastindex
+            if kind == _STRING:
+                self._string(token)
+            elif kind == _KEY:
+                self._key(token)
+            elif kind == _NUMBER:
+                self._number(token)
+            elif kind == _OPEN:
+                self._open(array=token[_OPEN] == b"[")
+            else:
+                self._close()
+        return _apart(self._edits)
+
+    def _key(self, token: re.Match[bytes]) -> None:
+        name, frame = unescape(token[_STRING]), self._frame
+        frame.verdict = self._judges.name(name)
+        self._member = name.lower()
+        if self._event and len(self._stack) == 1:
+            frame.label = self._member in _LABEL_FIELDS
+        self._inside(token, label=True)
+
+    def _string(self, token: re.Match[bytes]) -> None:
+        frame, raw = self._frame, token[_STRING]
+        secret = frame.verdict > Verdict.PLAIN or (frame.sealed and frame.verdict == Verdict.PLAIN)
+        edit = Edit(*token.span(_STRING), MASKED)
+        if frame.array:
+            secret |= frame.named and not raw.startswith(b"-")
+            frame.named = raw.startswith(b"-") and self._judges.name(unescape(raw)) > Verdict.PLAIN
+        elif self._member == b"value":
+            frame.value = edit
+        elif self._member in _NAME_MEMBERS:
+            frame.named |= self._judges.name(unescape(raw)) > Verdict.PLAIN
+        if secret:
+            self._replace(edit)
+        else:
+            self._inside(token, label=frame.label)
+
+    def _number(self, token: re.Match[bytes]) -> None:
+        frame = self._frame
+        secret = frame.verdict > Verdict.COUNT or (frame.sealed and frame.verdict >= Verdict.PLAIN)
+        edit = Edit(*token.span(_NUMBER), _QUOTED_MASK)
+        if not frame.array and self._member == b"value":
+            frame.value = edit
+        if secret or self._judges.number(token[_NUMBER]):
+            self._edits.append(edit)
+
+    def _open(self, *, array: bool) -> None:
+        parent = self._frame
+        sealed = parent.sealed or parent.verdict in (Verdict.SEALED, Verdict.COUNT)
+        verdict = Verdict.SEALED if sealed else parent.verdict if parent.verdict == Verdict.OPEN else Verdict.PLAIN
+        self._stack.append(parent)
+        self._frame = _Frame(
+            array=array, sealed=sealed, verdict=verdict if array else Verdict.PLAIN, label=parent.label and array
+        )
+
+    def _close(self) -> None:
+        frame = self._frame
+        if not frame.array and frame.named and frame.value is not None:
+            self._replace(frame.value)
+        self._frame = self._stack.pop()
+
+    def _replace(self, edit: Edit) -> None:
+        if self._document[edit.start : edit.end] not in (b"", MASKED):
+            self._edits.append(edit)
+
+    def _inside(self, token: re.Match[bytes], *, label: bool) -> None:
+        offset = token.start(_STRING)
+        for start, end, new in self._judges.string(token[_STRING], label):
+            self._edits.append(Edit(start + offset, end + offset, new))
+
+
+def applied(document: bytes, edits: list[Edit]) -> bytes:
+    """The document with its edits made; every other byte as it was."""
+    pieces: list[bytes] = []
+    last = 0
+    for start, end, new in edits:
+        pieces += (document[last:start], new)
+        last = end
+    pieces.append(document[last:])
+    return b"".join(pieces)
+
+
+def _apart(edits: list[Edit]) -> list[Edit]:
+    """In order, without those inside another: a pair's `value` is replaced when its object ends, with all inside it."""
+    kept: list[Edit] = []
+    for edit in sorted(edits, key=lambda edit: (edit.start, -edit.end)):
+        if not kept or edit.start >= kept[-1].end:
+            kept.append(edit)
+    return kept
