@@ -10,6 +10,8 @@ from collections.abc import Iterator
 from typing import Final
 
 _URLSAFE: Final = bytes.maketrans(b"+/", b"-_")
+# Each byte with the variant's bits, 10, on top.
+_VARIANT: Final = bytes(byte & 0x3F | 0x80 for byte in range(256))
 
 
 def uuid7s(at_us: int, count: int) -> Iterator[str]:
@@ -19,10 +21,12 @@ def uuid7s(at_us: int, count: int) -> Iterator[str]:
     """
     millis = f"{at_us // 1000:012x}"
     head = f"{millis[:8]}-{millis[8:]}-7"
-    random = os.urandom(8 * count).hex()
+    random = bytearray(os.urandom(8 * count))
+    random[::8] = random[::8].translate(_VARIANT)
+    text = random.hex()
     for n in range(count):
-        r = random[16 * n : 16 * n + 16]
-        yield f"{head}{n & 0xFFF:03x}-{'89ab'[int(r[0], 16) & 3]}{r[1:4]}-{r[4:]}"
+        start = 16 * n
+        yield f"{head}{n & 0xFFF:03x}-{text[start : start + 4]}-{text[start + 4 : start + 16]}"
 
 
 def uuid8_of_key(secret: bytes, key: str) -> str:

@@ -5,13 +5,16 @@ from __future__ import annotations
 import re
 import time
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 from typing import Final
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND: Final = timedelta(microseconds=1)
+_SECOND: Final = timedelta(seconds=1)
 # RFC 3339, section 5.6, with the offset required. datetime.fromisoformat alone also takes week dates and naive times.
 _RFC3339: Final = re.compile(r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d:\d\d(?:\.(\d+))?(?:[Zz]|[+-]\d\d:\d\d)", re.ASCII)
-_CANONICAL_LENGTH: Final = len("2026-11-21T11:40:00.123456Z")
+_HEAD: Final = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d", re.ASCII)
+_EXPECTED: Final = "not an RFC 3339 time with an offset, such as 2026-11-21T11:40:00Z"
 
 
 def now_us() -> int:
@@ -24,14 +27,42 @@ def to_text(us: int) -> str:
     return (_EPOCH + timedelta(microseconds=us)).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
 
 
-def from_text(text: str) -> int:
-    """Microseconds of an RFC 3339 time with an offset; further digits are cut off, never rounded.
+def parse(text: str) -> tuple[int, str]:
+    """The microseconds of an RFC 3339 time with an offset, and the text that `to_text` gives for them.
 
-    Raises ValueError with a message fit for the sender.
+    Digits past the sixth are cut off, never rounded. Raises ValueError with a message fit for the sender.
     """
+    # Most times end in Z and share their second with others: 0.7 us this way, 5 by datetime alone.
+    if text.endswith("Z") and (len(text) == 20 or (text[19:20] == "." and len(text) > 21)):
+        fraction = text[20:-1]
+        if not fraction or (fraction.isascii() and fraction.isdigit()):
+            head = text[:19]
+            micros = fraction[:6].ljust(6, "0")
+            return _second(head) * 1_000_000 + int(micros), f"{head}.{micros}Z"
+    us = _any_form(text)
+    return us, to_text(us)
+
+
+def from_text(text: str) -> int:
+    """The microseconds of `parse`."""
+    return parse(text)[0]
+
+
+@lru_cache(maxsize=4096)
+def _second(head: str) -> int:
+    """Seconds of `2026-11-21T11:40:00`, in UTC."""
+    if _HEAD.fullmatch(head) is None:
+        raise ValueError(_EXPECTED)
+    try:
+        return (datetime.fromisoformat(head).replace(tzinfo=UTC) - _EPOCH) // _SECOND
+    except ValueError as error:
+        raise ValueError(f"not a time: {error}") from None
+
+
+def _any_form(text: str) -> int:
     match = _RFC3339.fullmatch(text)
     if match is None:
-        raise ValueError("not an RFC 3339 time with an offset, such as 2026-11-21T11:40:00Z")
+        raise ValueError(_EXPECTED)
     fraction = match[1]
     if fraction is not None and len(fraction) > 6:
         text = text.replace("." + fraction, "." + fraction[:6], 1)
@@ -39,8 +70,3 @@ def from_text(text: str) -> int:
         return (datetime.fromisoformat(text.upper()) - _EPOCH) // _MICROSECOND
     except (ValueError, OverflowError) as error:
         raise ValueError(f"not a time: {error}") from None
-
-
-def is_canonical(text: str) -> bool:
-    """Whether `text`, known to be valid, is already written as `to_text` would write it."""
-    return len(text) == _CANONICAL_LENGTH and text[10] == "T" and text[19] == "." and text[26] == "Z"
