@@ -26,6 +26,7 @@ _ESCAPE: Final = r"\\u00(?:2[0-589a-f]|3[0-9abdf]|[4-7][0-9a-f])"
 _URL: Final = r":(?:\\*/){2}[^\s\"'/@?#<>]*:[^\s\"'/@?#<>]+@"
 _SCHEME: Final = r"(?:bearer|basic)(?:[ \t]|\\+t)+[-a-z0-9._~+/=\\]{8}"
 _NAME_MEMBER: Final = rf'\\*"(?:name|key|field|header)\\*"{_BLANK}:{_BLANK}\\*"'
+_VALUE_MEMBER: Final = r'"value\\*"'
 _PEM: Final = r"private key(?: block)?-----"
 
 
@@ -45,13 +46,16 @@ _VALUE: Final = (
 def patterns(rules: Rules) -> dict[str, str]:
     """The pattern (RE2 and `re` alike, any case, over bytes) of each kind of hit."""
     plain = [name.replace("-", "") for name in rules.all_names()]
-    name = _any(plain)
+    harmless = {name: [h[: -len(name)] for h in _joined(rules.harmless) if h.endswith(name)] for name in plain}
+    name = _any([_spread(name) for name in plain])
+    equalled = _any([_not_after(harmless[name], name) for name in plain])
     # An ARN has `:secret:` in it: one CloudTrail event in nine.
-    coloned = "(?:" + _any([n for n in plain if n != "secret"]) + "|(?:^|[^:])" + _any(["secret"]) + ")"
+    coloned = _any([_not_after([*harmless[name], *([":"] if name == "secret" else [])], name) for name in plain])
+    pair = _NAME_MEMBER + rf'(?:[^"\\]|\\+[^"\\])*{name}[-_. :*\[\]0-9]*\\*"'
     found = {
-        "equals": rf"{name}{_LATER}(?:={_BLANK}{_VALUE}|>[^<]|\\+u003e)",
+        "equals": rf"{equalled}{_LATER}(?:={_BLANK}{_VALUE}|>[^<]|\\+u003e)",
         "colon": rf"{coloned}{_LATER}:{_BLANK}{_VALUE}",
-        "pair": _NAME_MEMBER + rf'(?:[^"\\]|\\+[^"\\])*{name}[-_. :*\[\]0-9]*\\*"',
+        "pair": rf"{pair}(?s:.*){_VALUE_MEMBER}|{_VALUE_MEMBER}(?s:.*){pair}",
         "flag": rf"-[-a-z0-9_.]*{name}[0-9]*(?:(?: |\\+[tnr])+[^\s-]|\\*\"{_BLANK},)",
         "escape": _ESCAPE,
         "url": _URL,
@@ -81,5 +85,27 @@ def screen(rules: Rules) -> Callable[[bytes], object]:
     return match
 
 
-def _any(names: list[str]) -> str:
-    return "(?:" + "|".join(_SEPARATORS.join(name) for name in names) + ")"
+def _joined(names: tuple[str, ...]) -> list[str]:
+    return [name.replace("-", "") for name in names]
+
+
+def _any(patterns: list[str]) -> str:
+    return "(?:" + "|".join(patterns) + ")"
+
+
+def _spread(name: str) -> str:
+    """A pattern for `name` with separators anywhere."""
+    return _SEPARATORS.join(name)
+
+
+def _not_after(prefixes: list[str], name: str) -> str:
+    """A pattern for `name` where none of `prefixes` stands right before it. RE2 has no look-behind.
+
+    For each end `tail` of a prefix it asks for another letter before `tail` than a prefix has there.
+    """
+    tails = {prefix[i:] for prefix in prefixes for i in range(1, len(prefix) + 1)} - set(prefixes)
+    found = []
+    for tail in sorted(tails):
+        letters = {prefix[-len(tail) - 1] for prefix in prefixes if prefix.endswith(tail)}
+        found.append(rf"(?:^|[^{re.escape(''.join(sorted(letters)))}]){tail}")
+    return (_any(found) if found else "") + _spread(name)
