@@ -3,23 +3,24 @@
 from __future__ import annotations
 
 import re
-from functools import partial
+from functools import lru_cache, partial
 from typing import Final
 
 import msgspec
 
 from core.masking import cards
-from core.masking.escapes import Unescaped, escape
+from core.masking.escapes import Unescaped, escape, unescape
 from core.masking.rules import DEFAULT_RULES, MASKED, Rules, judge
 from core.masking.screen import screen
 from core.masking.text import TextRules
-from core.masking.walk import Edit, Judges, Walk, applied
+from core.masking.walk import Edit, Judges, Name, Walk, applied
 
 MAX_NESTING: Final = 8
 """JSON in strings is followed this deep. A string that may hold a secret in JSON below is masked whole."""
 _INTEGER: Final = re.compile(rb"[0-9]{13,19}")
 _JSON: Final = re.compile(rb"[ \t\r\n]*[{\[]")
 _SHORTEST: Final = len(b"jwt=1")
+_LONGEST_CACHED: Final = 128
 _decode: Final = msgspec.json.Decoder(msgspec.Raw).decode
 
 
@@ -29,13 +30,16 @@ class Masker:
     def __init__(self, rules: Rules = DEFAULT_RULES) -> None:
         self.may_hold = screen(rules)
         """Truthy where JSON bytes may hold a secret: the fast way."""
-        self._name = judge(rules)
+        self.is_likely = screen(rules, fine=True)
+        """The same, slower and with half the false alarms."""
+        self._verdict = judge(rules)
+        self._cached_name = lru_cache(maxsize=8192)(self._judged)
         self._text = TextRules(rules)
         self._cards = rules.cards
 
     def mask(self, item: bytes) -> bytes:
         """`item` with its secrets masked, or `item` itself when it holds none or is not JSON."""
-        return self.mask_slowly(item) if self.may_hold(item) else item
+        return self.mask_slowly(item) if self.may_hold(item) and self.is_likely(item) else item
 
     def mask_slowly(self, item: bytes) -> bytes:
         """What `mask` does with an item that may hold a secret."""
@@ -43,6 +47,14 @@ class Masker:
             return item
         edits = Walk(item, self._judges(0), event=True).edits()
         return applied(item, edits) if edits else item
+
+    def _name(self, raw: bytes) -> Name:
+        # A hostile event may bring names of 256 KiB; the cache must not keep them.
+        return self._cached_name(raw) if len(raw) <= _LONGEST_CACHED else self._judged(raw)
+
+    def _judged(self, raw: bytes) -> Name:
+        name = unescape(raw)
+        return Name(name.lower(), self._verdict(name), self._string(MAX_NESTING, raw, label=True))
 
     def _judges(self, nesting: int) -> Judges:
         return Judges(self._name, partial(self._string, nesting), self._number)

@@ -6,14 +6,12 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import IntEnum
-from functools import lru_cache
 from typing import Final
 
 SEPARATORS: Final = b"-_. :*[]"
 """Bytes that a name is read without: `api-key`, `API_KEY`, `user[password]` and `apiKey` are one."""
 _NO_SEPARATORS: Final = SEPARATORS + b"0123456789"
 MASKED: Final = b"[masked]"
-_LONGEST_CACHED: Final = 128
 
 
 class Verdict(IntEnum):
@@ -67,7 +65,6 @@ def judge(rules: Rules) -> Callable[[bytes], Verdict]:
     plurals, harmless = endings((*rules.names, *rules.open_names), "s"), endings(rules.harmless)
     kept = frozenset(name.encode() for name in rules.kept)
 
-    @lru_cache(maxsize=8192)
     def verdict(name: bytes) -> Verdict:
         plain = normal(name)
         if plain in kept:
@@ -80,9 +77,7 @@ def judge(rules: Rules) -> Callable[[bytes], Verdict]:
             return Verdict.OPEN
         return Verdict.COUNT if plain.endswith(plurals) else Verdict.PLAIN
 
-    # A hostile event may bring names of 256 KiB; the cache must not keep them.
-    uncached = verdict.__wrapped__
-    return lambda name: verdict(name) if len(name) <= _LONGEST_CACHED else uncached(name)
+    return verdict
 
 
 def spaced(name: str) -> str:

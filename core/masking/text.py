@@ -26,6 +26,7 @@ _BARE: Final = re.compile(_JOINED + rb"*+(?<![)}>\\])|" + _JOINED + rb"*[^\s\"'&
 _COOKIES: Final = re.compile(rb"[^\s\"';,]+(?:;[ \t]*[^\s\"';,]+)*")
 _ONE_WORD_SCHEME: Final = re.compile(rb"(?:bearer|basic|token|negotiate|ntlm|apikey|key)[ \t]+(?=\S)", re.IGNORECASE)
 _LISTED_SCHEME: Final = re.compile(rb"(?:digest|signature|hawk|oauth|aws4-[\w-]+)[ \t]+(?=\S)", re.IGNORECASE)
+_HEADERS: Final = (b"authorization", b"token")
 _LINE: Final = re.compile(rb"[^\r\n]*[^\r\n\s]")
 _XML: Final = re.compile(rb"[^<]+")
 _NO_SECRET: Final = re.compile(rb"true|false|null|none|nil|undefined|yes|no|-|%%[0-9]+|\[masked\]", re.IGNORECASE)
@@ -124,9 +125,9 @@ def _value_at(text: bytes, start: int, name: bytes) -> Span | None:
         return _quoted(text, quote)
     if name.endswith((b"cookie", b"cookies")):
         found = _COOKIES.match(text, start)
-    elif scheme := _LISTED_SCHEME.match(text, start):
+    elif name.endswith(_HEADERS) and (scheme := _LISTED_SCHEME.match(text, start)):
         found = _LINE.match(text, scheme.end())
-    elif scheme := _ONE_WORD_SCHEME.match(text, start):
+    elif name.endswith(_HEADERS) and (scheme := _ONE_WORD_SCHEME.match(text, start)):
         return _value_at(text, scheme.end(), b"")
     else:
         found = _BARE.match(text, start)

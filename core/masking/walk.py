@@ -6,7 +6,6 @@ import re
 from collections.abc import Callable
 from typing import Final, NamedTuple
 
-from core.masking.escapes import unescape
 from core.masking.rules import MASKED, Verdict
 
 _QUOTED_MASK: Final = b'"' + MASKED + b'"'
@@ -26,11 +25,20 @@ class Edit(NamedTuple):
     new: bytes
 
 
+class Name(NamedTuple):
+    """A name and what the rules say of it."""
+
+    lower: bytes
+    verdict: Verdict
+    edits: list[Edit]
+    """Inside the name itself: a card number may be one."""
+
+
 class Judges(NamedTuple):
     """What the walk asks the rules."""
 
-    name: Callable[[bytes], Verdict]
-    """Of a name, unescaped."""
+    name: Callable[[bytes], Name]
+    """Of a name as written between its quotes."""
     string: Callable[[bytes, bool], list[Edit]]
     """The edits inside a string as written between its quotes; whether it is a label, where `token:x` is no secret."""
     number: Callable[[bytes], bool]
@@ -80,12 +88,13 @@ class Walk:
         return _apart(self._edits)
 
     def _key(self, token: re.Match[bytes]) -> None:
-        name, frame = unescape(token[_STRING]), self._frame
-        frame.verdict = self._judges.name(name)
-        self._member = name.lower()
+        name, frame = self._judges.name(token[_STRING]), self._frame
+        frame.verdict = name.verdict
+        self._member = name.lower
         if self._event and len(self._stack) == 1:
             frame.label = self._member in _LABEL_FIELDS
-        self._inside(token, label=True)
+        if name.edits:
+            self._inside(token, name.edits)
 
     def _string(self, token: re.Match[bytes]) -> None:
         frame, raw = self._frame, token[_STRING]
@@ -93,15 +102,15 @@ class Walk:
         edit = Edit(*token.span(_STRING), MASKED)
         if frame.array:
             secret |= frame.named and not raw.startswith(b"-")
-            frame.named = raw.startswith(b"-") and self._judges.name(unescape(raw)) > Verdict.PLAIN
+            frame.named = raw.startswith(b"-") and self._judges.name(raw).verdict > Verdict.PLAIN
         elif self._member == b"value":
             frame.value = edit
         elif self._member in _NAME_MEMBERS:
-            frame.named |= self._judges.name(unescape(raw)) > Verdict.PLAIN
+            frame.named |= self._judges.name(raw).verdict > Verdict.PLAIN
         if secret:
             self._replace(edit)
         else:
-            self._inside(token, label=frame.label)
+            self._inside(token, self._judges.string(raw, frame.label))
 
     def _number(self, token: re.Match[bytes]) -> None:
         frame = self._frame
@@ -131,9 +140,9 @@ class Walk:
         if self._document[edit.start : edit.end] not in (b"", MASKED):
             self._edits.append(edit)
 
-    def _inside(self, token: re.Match[bytes], *, label: bool) -> None:
+    def _inside(self, token: re.Match[bytes], edits: list[Edit]) -> None:
         offset = token.start(_STRING)
-        for start, end, new in self._judges.string(token[_STRING], label):
+        for start, end, new in edits:
             self._edits.append(Edit(start + offset, end + offset, new))
 
 
