@@ -10,14 +10,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Final
 
-import msgspec
 import zstandard
-from msgspec import Raw
 from starlette.requests import ClientDisconnect, Request
 
-from core.errors import FieldError, Invalid, InvalidEvent, Overloaded, TooLarge
+from core.bulk import Form
+from core.errors import Invalid, Overloaded, TooLarge
 
-MAX_EVENTS: Final = 10_000
 _CHUNK: Final = 64 * 1024
 _MAX_WINDOW: Final = 8 * 1024 * 1024
 _JSON_TYPES: Final = frozenset({"", "application/json"})
@@ -50,14 +48,6 @@ class Admission:
             self._by_tenant[tenant_id] -= size
             if not self._by_tenant[tenant_id]:
                 del self._by_tenant[tenant_id]
-
-
-class _Batch(msgspec.Struct, forbid_unknown_fields=True):
-    events: list[Raw]
-
-
-_decode_list: Final = msgspec.json.Decoder(list[Raw]).decode
-_decode_batch: Final = msgspec.json.Decoder(_Batch).decode
 
 
 def declared_size(request: Request, limit: int) -> int:
@@ -118,48 +108,14 @@ def check_utf8(body: bytes) -> None:
         raise Invalid("the body is not UTF-8", code="invalid_utf8") from None
 
 
-def items_of(request: Request, body: bytes) -> list[bytes | Raw]:
-    """The events of a bulk body, each still JSON: an array, `{"events": [...]}`, one object, or a line each."""
+def form_of(request: Request) -> Form:
+    """The form that a bulk's Content-Type promises."""
     kind = request.headers.get("content-type", "").split(";", 1)[0].strip().lower()
-    if kind not in _JSON_TYPES | _NDJSON_TYPES:
-        raise Invalid("Content-Type may be application/json or application/x-ndjson", code="unsupported_media_type")
-    items = _lines(body) if kind in _NDJSON_TYPES else _json_items(body)
-    if not items:
-        raise Invalid("no event was sent", code="empty_bulk")
-    if len(items) > MAX_EVENTS:
-        raise TooLarge(f"a bulk may hold {MAX_EVENTS} events", code="too_many_events")
-    return items
-
-
-def _json_items(body: bytes) -> list[bytes | Raw]:
-    head = body[:256].lstrip()[:1]
-    try:
-        if head == b"[":
-            return list(_decode_list(body))
-        if _is_wrapped(body):
-            return list(_decode_batch(body).events)
-    except msgspec.ValidationError as error:
-        raise InvalidEvent(f'the body must be an array or {{"events": [...]}}: {error}', code="bad_bulk") from None
-    except (msgspec.DecodeError, RecursionError) as error:
-        raise _malformed(body, error) from None
-    return [body]
-
-
-def _is_wrapped(body: bytes) -> bool:
-    try:
-        fields = msgspec.json.decode(body, type=dict[str, Raw])
-    except msgspec.ValidationError:
-        return False
-    return "events" in fields
-
-
-def _malformed(body: bytes, error: Exception) -> Invalid:
-    fault = FieldError(("body",), str(error), "malformed_json")
-    return Invalid(f"the body is not JSON: {error}", code="malformed_json", errors=[fault])
-
-
-def _lines(body: bytes) -> list[bytes | Raw]:
-    return [line for line in body.split(b"\n") if line.strip()]
+    if kind in _NDJSON_TYPES:
+        return Form.LINES
+    if kind in _JSON_TYPES:
+        return Form.JSON
+    raise Invalid("Content-Type may be application/json or application/x-ndjson", code="unsupported_media_type")
 
 
 def _gunzip(packed: bytes, limit: int) -> bytes:

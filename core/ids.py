@@ -6,15 +6,15 @@ import binascii
 import hmac
 import os
 import uuid
-from collections.abc import Iterator
 from typing import Final
 
 _URLSAFE: Final = bytes.maketrans(b"+/", b"-_")
+_COUNTER: Final = tuple(f"{n:03x}-" for n in range(4096))
 # Each byte with the variant's bits, 10, on top.
 _VARIANT: Final = bytes(byte & 0x3F | 0x80 for byte in range(256))
 
 
-def uuid7s(at_us: int, count: int) -> Iterator[str]:
+def uuid7s(at_us: int, count: int) -> list[str]:
     """`count` UUIDv7 of one moment, ascending for the first 4,096: rand_a counts, rand_b is 62 random bits.
 
     One read of the kernel's randomness for all of them: a system call for each costs more than all the rest.
@@ -24,9 +24,9 @@ def uuid7s(at_us: int, count: int) -> Iterator[str]:
     random = bytearray(os.urandom(8 * count))
     random[::8] = random[::8].translate(_VARIANT)
     text = random.hex()
-    for n in range(count):
-        start = 16 * n
-        yield f"{head}{n & 0xFFF:03x}-{text[start : start + 4]}-{text[start + 4 : start + 16]}"
+    return [
+        f"{head}{_COUNTER[n & 0xFFF]}{text[16 * n : 16 * n + 4]}-{text[16 * n + 4 : 16 * n + 16]}" for n in range(count)
+    ]
 
 
 def uuid8_of_key(secret: bytes, key: str) -> str:
@@ -37,7 +37,7 @@ def uuid8_of_key(secret: bytes, key: str) -> str:
     return str(uuid.UUID(bytes=bytes(digest)))
 
 
-def salts(count: int) -> Iterator[str]:
+def salts(count: int) -> list[str]:
     """`count` salts of 16 random bytes as unpadded base64url (22 characters).
 
     Each is widened to 18 bytes, so that one base64 call encodes all without padding between them.
@@ -47,5 +47,4 @@ def salts(count: int) -> Iterator[str]:
     for column in range(16):
         wide[column::18] = random[column::16]
     text = binascii.b2a_base64(wide, newline=False).translate(_URLSAFE).decode()
-    for n in range(count):
-        yield text[24 * n : 24 * n + 22]
+    return [text[start : start + 22] for start in range(0, 24 * count, 24)]

@@ -27,6 +27,7 @@ def to_text(us: int) -> str:
     return (_EPOCH + timedelta(microseconds=us)).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
 
 
+@lru_cache(maxsize=8192)
 def parse(text: str) -> tuple[int, str]:
     """The microseconds of an RFC 3339 time with an offset, and the text that `to_text` gives for them.
 

@@ -81,10 +81,10 @@ class Settings(BaseSettings):
 
     issuer: str = Field("ocelot", alias="OCELOT_ISSUER", min_length=1, description="`iss` of Ocelot's own tokens.")
     audience: str = Field("ocelot-api", alias="OCELOT_AUDIENCE", min_length=1, description="`aud` of every token.")
-    signing_key: SecretStr | None = Field(
+    signing_key: Annotated[SecretStr | None, _Optional] = Field(
         None, alias="OCELOT_SIGNING_KEY", description="PEM of the ES256 key; else made once in `OCELOT_HOME`."
     )
-    signing_key_file: Path | None = Field(
+    signing_key_file: Annotated[Path | None, _Optional] = Field(
         None, alias="OCELOT_SIGNING_KEY_FILE", description="File with the PEM of the ES256 key."
     )
 

@@ -15,6 +15,7 @@ from api.schemas.events import Accepted, BulkEventIn, BulkOut, EventIn, EventOut
 from api.state import state_of
 from core import instant, query, telemetry
 from core.access import Permission
+from core.bulk import Bulk
 from core.errors import Invalid, InvalidQuery, NotFound, OcelotError, Unavailable
 from core.ingest import ItemResult
 from core.search import Answer
@@ -75,9 +76,9 @@ async def send_events(request: Request) -> Response:
     access = await state.authenticator.tenant_access(request, Permission.WRITE)
     size = bodies.declared_size(request, state.settings.max_body_bytes)
     with state.admission.admit(access.tenant.id, size):
+        form = bodies.form_of(request)
         body = await bodies.read(request, state.settings.max_body_bytes)
-        items = bodies.items_of(request, body)
-        results = await state.ingest.many(access.scope, access.tenant, items)
+        results = await state.ingest.many(access.scope, access.tenant, Bulk(body, form))
     return _bulk_answer(results)
 
 
