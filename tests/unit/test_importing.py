@@ -19,7 +19,7 @@ from cli.context import Context, UserError
 from cli.importing.bulk import BulkClient, OutOfPatience
 from cli.importing.items import Item, Keys, Refusal, item_of
 from cli.importing.lines import Line, Lines
-from cli.importing.run import BATCH_BYTES, BATCH_EVENTS, Batch, batches
+from cli.importing.run import BATCH_BYTES, BATCH_EVENTS, Batch, Hooks, Importer, batches
 from cli.importing.state import Progress, state_of
 from core import event
 
@@ -201,6 +201,21 @@ def test_going_on_gives_the_same_items_as_the_whole(
     whole, rest = _batches(path), _batches(path, done)
     assert [i for b in rest for i in b.items] == [i for b in whole for i in b.items if i.line > done]
     assert [r.line for b in rest for r in b.refusals] == [r.line for b in whole for r in b.refusals if r.line > done]
+
+
+async def test_a_batch_counts_as_done_only_when_all_before_it_are(tmp_path: Path) -> None:
+    state = state_of(str(_file(tmp_path / "log", b"")), "k8s", None, CONTEXT, tmp_path / "note")
+    assert state is not None
+    importer = Importer(
+        CONTEXT, state, Progress(), Hooks(lambda _: None, lambda _, __: None), patience=1.0, in_flight=3
+    )
+    client = Server(_say(202)).client()
+    seen = []
+    for number in (1, 2, 0):
+        await importer._send(client, number, Batch(items=ITEMS, last_line=10 * (number + 1)))
+        seen.append(importer.progress.lines)
+    assert seen == [0, 0, 30]
+    assert importer.progress.accepted == 3 * len(ITEMS)
 
 
 # --- progress on disk
