@@ -114,7 +114,8 @@ class BulkClient:
         if status in _BUSY:
             await delays.wait(_said(response, problem), _retry_after(response))
             return []
-        if status in (400, 413, 422):
+        # Another server's 400 is no verdict on the events; a proxy's 413 is one.
+        if status == 413 or (status in (400, 422) and isinstance((problem or {}).get("code"), str)):
             if len(items) > 1:
                 # One of them is at fault, or all together are too large: the halves tell which.
                 middle = len(items) // 2

@@ -383,6 +383,13 @@ async def test_what_no_retry_helps_ends_at_once(status: int, said: str) -> None:
     assert "Bearer" not in str(caught.value)
 
 
+async def test_another_server_that_refuses_is_no_verdict_on_the_events() -> None:
+    server = Server(lambda _: httpx.Response(400, json={"error": "no handler found"}))
+    with pytest.raises(UserError, match="is not Ocelot's"):
+        await server.client().settle(ITEMS)
+    assert len(server.received) == 1
+
+
 def test_an_http_date_is_a_retry_after_too() -> None:
     from cli.importing.bulk import _retry_after
 
