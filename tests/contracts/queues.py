@@ -30,7 +30,7 @@ class Backend(Protocol):
 
 
 class FileBackend:
-    short = 0.15
+    short = 0.25
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder

@@ -104,12 +104,12 @@ async def test_a_lapsed_lease_is_delivered_again_to_anyone(backend: Backend) -> 
 async def test_extending_holds_on_to_a_message(backend: Backend) -> None:
     one, other = await backend.open(), await backend.open()
     await one.send([Message(b"long work")])
-    leases = await one.receive(10, 2, backend.short + 1)
+    leases = await one.receive(10, 2, 2 * backend.short)
     before = time.monotonic()
     (extended,) = await one.extend(leases, 30)
     assert before + 30 <= extended.expires_at <= time.monotonic() + 30
     assert (extended.body, extended.receives) == (b"long work", 1)
-    assert await other.receive(10, backend.short + 1.5, 30) == []
+    assert await other.receive(10, 3 * backend.short, 30) == []
     assert await one.ack([extended]) == 1
     assert await one.depth() == Depth(waiting=0, leased=0, dead=0)
 
@@ -118,13 +118,13 @@ async def test_a_lease_lost_to_another_changes_nothing_any_more(backend: Backend
     one, other = await backend.open(), await backend.open()
     await one.send([Message(b"contested")])
     stale = await one.receive(10, 2, backend.short)
-    (held,) = await other.receive(10, backend.short + 3, backend.short + 2)
+    (held,) = await other.receive(10, backend.short + 3, 3 * backend.short)
     assert await one.extend(stale, 30) == []
     await one.ack(stale)
     await one.release(stale)
     assert await one.receive(10, 0, 30) == []
     assert await other.depth() == Depth(waiting=0, leased=1, dead=0)
-    (third,) = await one.receive(10, backend.short + 5, 30)
+    (third,) = await one.receive(10, 3 * backend.short + 3, 30)
     assert (third.body, third.receives) == (b"contested", 3)
     await other.ack([held])
     assert await one.ack([third]) == 1
@@ -155,12 +155,12 @@ async def test_a_message_released_with_delay_comes_after_it(backend: Backend) ->
     await queue.send([Message(b"later")])
     leases = await queue.receive(10, 2, 30)
     released = time.monotonic()
-    await queue.release(leases, 2)
+    await queue.release(leases, 2 * backend.short)
     assert await queue.receive(10, 0, 30) == []
     (lease,) = await queue.receive(10, 5, 30)
     assert lease.receives == 2
     # SQS counts in whole seconds of its own clock.
-    assert time.monotonic() - released > 0.9
+    assert time.monotonic() - released > 0.9 * backend.short
 
 
 async def test_consumers_at_once_never_hold_the_same_message(backend: Backend) -> None:

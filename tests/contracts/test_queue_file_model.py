@@ -8,7 +8,7 @@ from pathlib import Path
 
 from hypothesis import settings
 from hypothesis import strategies as st
-from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, invariant, multiple, rule
+from hypothesis.stateful import Bundle, MultipleResults, RuleBasedStateMachine, consumes, invariant, multiple, rule
 
 from core.adapters.queue.file_database import Held, QueueDatabase
 from core.ports import Depth, Message
@@ -56,7 +56,7 @@ class QueueModel(RuleBasedStateMachine):
         self.messages |= {body: Modelled() for body in bodies}
 
     @rule(target=leases, count=st.integers(1, 5), lease=st.integers(1, 50))
-    def claim(self, count: int, lease: int) -> object:
+    def claim(self, count: int, lease: int) -> MultipleResults[Held]:
         now = self.database.now
         free = {body for body, message in self.messages.items() if message.until <= now}
         spent = {body for body in free if self.messages[body].receives >= MAX_RECEIVES}
