@@ -21,7 +21,7 @@ from core.query import Condition, EventQuery, Match, Position, Range, Value
 from core.tenant import TenantScope
 from tests import brute
 from tests.contracts.stores import START, a_scope, body_of, real_bodies, row, rows
-from tests.queries import events, stored_queries
+from tests.queries import ADDRESSES, NETWORKS, TEXTS, events, stored_queries
 
 STORED, DUPLICATE, CONFLICT = InsertOutcome.STORED, InsertOutcome.DUPLICATE, InsertOutcome.CONFLICT
 ALL = EventQuery()
@@ -178,6 +178,26 @@ async def test_find_answers_as_the_bytes_do(
         assert (page.total, page.total_exact) == (len(expected), True)
         if query is asked[0]:
             assert await all_of(store, scope, query, 3) == expected
+
+
+async def test_values_at_the_edges_are_told_apart(store: MongoEventStore) -> None:
+    scope = a_scope()
+    some: list[dict[str, Any]] = [{"user_id": text, "tags": [text]} for text in TEXTS]
+    # Two elements that lie on either side of a prefix's range, and none in it.
+    some += [{"tags": ["A", "\U0010ffff"]}, {"tags": []}, {"tags": ["", "a"]}]
+    some += [{"ip_address": address} for address in (*ADDRESSES, "9.255.255.255", "10.0.2.0", "2001:db9::")]
+    batch = [row(scope, body_of(scope.tenant_id, fields)) for fields in some]
+    await store.insert(batch)
+    texts = [Value(text, match) for text in TEXTS if text for match in (Match.EQUAL, Match.PREFIX)]
+    addresses = [*(Value(a) for a in ADDRESSES), *(Value(network, Match.CIDR) for network in NETWORKS)]
+    asked = [Condition(field, (value,)) for field in ("user_id", "tags") for value in texts]
+    asked += [Condition("ip_address", (value,)) for value in addresses]
+    asked += [Condition(field, (Value("", Match.EXISTS),)) for field in ("user_id", "tags", "ip_address")]
+    during = Range(batch[0].timestamp, batch[-1].timestamp + 1)
+    for condition in asked:
+        query = EventQuery(conditions=(condition,), timestamp=during)
+        page = await store.find(scope, query, after=None, limit=1000, total_bound=1000)
+        assert [event.id for event in page.events] == brute.answer(query, [r.body for r in batch]), condition
 
 
 async def test_real_events_are_found_as_their_bytes_say(store: MongoEventStore, audit_logs: Path) -> None:

@@ -52,6 +52,11 @@ async def test_an_idle_producer_is_complete_through_its_heartbeat(ledger: MongoL
     assert await ledger.complete_through() == 200
 
 
+async def test_a_producer_first_heard_of_late_claims_nothing(ledger: MongoLedger) -> None:
+    await ledger.beat(Heartbeat("a", 1, 100))
+    assert await ledger.complete_through() == 0
+
+
 async def test_a_hole_holds_the_mark_at_the_envelope_before_it(ledger: MongoLedger) -> None:
     await ledger.beat(Heartbeat("a", 0, 100))
     await ledger.beat(Heartbeat("a", 4, 500))
