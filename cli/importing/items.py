@@ -45,7 +45,7 @@ class Refusal:
 class Keys:
     """Gives each line of one log its idempotency key. Deterministic: a second run gives the same.
 
-    `origin` names the log; without one, its first line does. Memory: about 120 bytes for each different line.
+    `origin` names the log; without one, its first line does. Memory: about 85 bytes for each different line.
     """
 
     def __init__(self, source: str, origin: str | None = None) -> None:

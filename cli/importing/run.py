@@ -7,9 +7,9 @@ import contextlib
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Any, Final
 
 import httpx
 
@@ -160,7 +160,7 @@ class Importer:
                     reading = asyncio.create_task(queue.get())
                 waited = {stopping, *sends, *({reading} if reading else ())}
                 done, _ = await asyncio.wait(waited, return_when=asyncio.FIRST_COMPLETED)
-                failure = next((e for t in done & sends if (e := t.exception())), None)
+                failure = _first_failure(done & sends)
                 sends -= done
                 if reading is None or reading not in done:
                     continue
@@ -184,7 +184,7 @@ class Importer:
             return None
         grace = _GRACE if self._stop.is_set() else None
         done, _ = await asyncio.wait(sends, timeout=grace)
-        return next((e for t in done if (e := t.exception())), None)
+        return _first_failure(done)
 
     async def _send(self, client: BulkClient, number: int, batch: Batch) -> None:
         refused = await client.settle(batch.items)
@@ -207,6 +207,12 @@ class Importer:
         if self._state and self.progress.lines:
             self._state.save(self.progress)
             self._saved_at = time.monotonic()
+
+
+def _first_failure(done: Iterable[asyncio.Future[Any]]) -> BaseException | None:
+    """One of the failures; every task is asked, since asyncio prints a traceback for one that nobody asks."""
+    failures = [failure for task in done if (failure := task.exception())]
+    return failures[0] if failures else None
 
 
 def run_import(

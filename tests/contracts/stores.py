@@ -7,7 +7,7 @@ import hashlib
 import itertools
 import json
 import uuid
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterator, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -34,15 +34,21 @@ _numbers = itertools.count()
 
 
 @pytest.fixture(params=BACKENDS)
-async def database(request: pytest.FixtureRequest) -> AsyncIterator[Database]:
+def backend(request: pytest.FixtureRequest) -> str:
+    """`memory`, `embedded` or `live`."""
+    return str(request.param)
+
+
+@pytest.fixture
+async def database(backend: str, request: pytest.FixtureRequest) -> AsyncIterator[Database]:
     """An empty database with the indexes, dropped afterwards."""
     name = f"ocelot_test_{uuid.uuid4().hex[:12]}"
-    if request.param == "memory":
+    if backend == "memory":
         memory: Database = AsyncMongoMockClient()[name]
         await ensure_indexes(memory)
         yield memory
         return
-    url = LIVE_MONGODB if request.param == "live" else request.getfixturevalue("embedded_store").url
+    url = str(LIVE_MONGODB) if backend == "live" else request.getfixturevalue("embedded_store").url
     client = open_client(url)
     await ensure_indexes(client[name])
     yield client[name]
@@ -110,7 +116,3 @@ def _wrapped(tenant_id: str, line: str, source: str, n: int) -> bytes:
     }
     plain = body_of(tenant_id, {name: value for name, value in named.items() if value is not None})
     return plain[:-1] + b',"metadata":' + line.encode() + b"}"
-
-
-def texts(bodies: Sequence[bytes]) -> list[str]:
-    return [json.loads(body)["id"] for body in bodies]

@@ -19,7 +19,7 @@ from cli.context import Context, UserError
 from cli.importing.bulk import BulkClient, OutOfPatience
 from cli.importing.items import Item, Keys, Refusal, item_of
 from cli.importing.lines import Line, Lines
-from cli.importing.run import BATCH_BYTES, BATCH_EVENTS, Batch, batches
+from cli.importing.run import BATCH_BYTES, BATCH_EVENTS, Batch, Hooks, Importer, batches
 from cli.importing.state import Progress, state_of
 from core import event
 
@@ -203,6 +203,21 @@ def test_going_on_gives_the_same_items_as_the_whole(
     assert [r.line for b in rest for r in b.refusals] == [r.line for b in whole for r in b.refusals if r.line > done]
 
 
+async def test_a_batch_counts_as_done_only_when_all_before_it_are(tmp_path: Path) -> None:
+    state = state_of(str(_file(tmp_path / "log", b"")), "k8s", None, CONTEXT, tmp_path / "note")
+    assert state is not None
+    importer = Importer(
+        CONTEXT, state, Progress(), Hooks(lambda _: None, lambda _, __: None), patience=1.0, in_flight=3
+    )
+    client = Server(_say(202)).client()
+    seen = []
+    for number in (1, 2, 0):
+        await importer._send(client, number, Batch(items=ITEMS, last_line=10 * (number + 1)))
+        seen.append(importer.progress.lines)
+    assert seen == [0, 0, 30]
+    assert importer.progress.accepted == 3 * len(ITEMS)
+
+
 # --- progress on disk
 
 
@@ -366,6 +381,13 @@ async def test_what_no_retry_helps_ends_at_once(status: int, said: str) -> None:
         await server.client().settle(ITEMS)
     assert len(server.received) == 1
     assert "Bearer" not in str(caught.value)
+
+
+async def test_another_server_that_refuses_is_no_verdict_on_the_events() -> None:
+    server = Server(lambda _: httpx.Response(400, json={"error": "no handler found"}))
+    with pytest.raises(UserError, match="is not Ocelot's"):
+        await server.client().settle(ITEMS)
+    assert len(server.received) == 1
 
 
 def test_an_http_date_is_a_retry_after_too() -> None:

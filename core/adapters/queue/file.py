@@ -168,7 +168,7 @@ class FileQueue:
             self._database.close()
 
     def _attempt(self, method: Callable[[QueueDatabase], T]) -> tuple[T | None, Unavailable | None]:
-        """The method's result or the port's error. An error other than a lock held too long opens the file anew."""
+        """The method's result or the port's error; after an error the file is opened anew."""
         try:
             if self._database is not None and not self._database.in_place():
                 self._drop()
@@ -178,8 +178,9 @@ class FileQueue:
         except sqlite3.Error as error:
             self._drop()
             return None, translate(error, self._path)
-        except OSError as error:
-            return None, Unavailable("queue", f"queue file {self._path}: {error.strerror}")
+        except Exception as error:  # whatever it is, the thread lives on and the caller hears of it
+            self._drop()
+            return None, Unavailable("queue", f"queue file {self._path}: {error}")
 
     def _drop(self) -> None:
         if self._database is not None:

@@ -92,8 +92,7 @@ class SqsQueue:
 
     async def extend(self, leases: Sequence[Lease], lease: float) -> list[Lease]:
         expires_at = time.monotonic() + lease
-        timeout = _lease_seconds(lease)
-        good = await self._for_each("change_message_visibility_batch", leases, lambda _: {"VisibilityTimeout": timeout})
+        good = await self._for_each(leases, "change_message_visibility_batch", VisibilityTimeout=_lease_seconds(lease))
         return [replace(each, expires_at=expires_at) for each, held in zip(leases, good, strict=True) if held]
 
     async def ack(self, leases: Sequence[Lease]) -> int:
@@ -220,7 +219,9 @@ class SqsQueue:
 
     async def _attributes(self, url: str) -> dict[str, str]:
         answer = await self._call("get_queue_attributes", QueueUrl=url, AttributeNames=["All"])
-        attributes: dict[str, str] = answer.get("Attributes", {})
+        attributes: dict[str, str] | None = answer.get("Attributes")
+        if not attributes:  # the driver makes an empty answer of any text that came with status 200
+            raise Unavailable("queue", f"queue {url}: no answer of SQS")
         return attributes
 
     async def _dead(self, policy: str | None) -> int:

@@ -5,12 +5,15 @@ from __future__ import annotations
 import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import lru_cache
 from typing import Any, Final
 
 from aiobotocore.config import AioConfig
 from aiobotocore.session import get_session
 
 CALL_SECONDS: Final = 5.0
+_session: Final = lru_cache(maxsize=1)(get_session)
+"""One a process: it keeps the model of SQS, whose reading is most of the 0.1 s that a client takes to make."""
 
 
 @asynccontextmanager
@@ -24,7 +27,7 @@ async def connect(region: str, endpoint: str | None, read_timeout: float) -> Asy
         parameter_validation=False,
         user_agent="ocelot",
     )
-    session = get_session()
+    session = _session()
     keys: dict[str, str] = {}
     if endpoint is not None and await session.get_credentials() is None:
         keys = {"aws_access_key_id": "none", "aws_secret_access_key": "none"}  # another SQS than AWS's checks no key

@@ -43,7 +43,7 @@ class TenantDocument(Document):
         return Tenant(
             id=self.id,
             name=self.name,
-            secret=self.secret,
+            secret=bytes(self.secret),
             created_at=self.created_at,
             status=self.status,
             placements=tuple(Placement(p.since, p.period) for p in self.placements),
@@ -80,7 +80,7 @@ class KeyDocument(Document):
             tenant_id=self.tenant_id,
             name=self.name,
             roles=tuple(self.roles),
-            secret_hash=self.secret_hash,
+            secret_hash=bytes(self.secret_hash),
             created_at=self.created_at,
             revoked_at=self.revoked_at,
         )

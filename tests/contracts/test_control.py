@@ -1,0 +1,74 @@
+"""`Control` on every backend."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+
+from core.adapters.store.client import Database
+from core.adapters.store.control import MongoControl
+from core.errors import Conflict
+from core.placement import Period, Placement
+from core.ports import ApiKey
+from core.tenant import Tenant, TenantStatus
+
+TENANT = Tenant("acme0001", "Acme", bytes(range(32)), 1_780_000_000_000_000)
+OTHER = Tenant("zeta0001", "Zeta 💠", b"\xff" * 32, 5, TenantStatus.SUSPENDED, (Placement(), Placement(7, Period.DAY)))
+KEY = ApiKey("k1", TENANT.id, "ci", ("writer", "reader"), b"\x80" * 32, 9)
+
+
+@pytest.fixture
+async def control(database: Database) -> MongoControl:
+    return await MongoControl.open(database)
+
+
+async def test_tenants_come_back_as_they_were(control: MongoControl) -> None:
+    await control.create_tenant(OTHER)
+    await control.create_tenant(TENANT)
+    assert await control.tenant(TENANT.id) == TENANT
+    assert await control.tenants() == [TENANT, OTHER]
+    assert await control.tenant("nobody00") is None
+
+
+async def test_a_tenant_is_created_once(control: MongoControl) -> None:
+    await control.create_tenant(TENANT)
+    with pytest.raises(Conflict):
+        await control.create_tenant(dataclasses.replace(TENANT, name="Other"))
+    assert await control.tenants() == [TENANT]
+
+
+async def test_keys_come_back_as_they_were(control: MongoControl) -> None:
+    await control.create_key(KEY)
+    assert await control.key("k1") == KEY
+    assert await control.key("k2") is None
+    with pytest.raises(Conflict):
+        await control.create_key(KEY)
+
+
+async def test_the_snapshot_holds_tenants_and_what_is_revoked(control: MongoControl) -> None:
+    assert (await control.snapshot()).tenants == {}
+    for tenant in (TENANT, OTHER):
+        await control.create_tenant(tenant)
+    await control.create_key(KEY)
+    await control.create_key(dataclasses.replace(KEY, id="k2"))
+    await control.revoke("key:k1", 11)
+    await control.revoke("key:k1", 12)
+    await control.revoke("token-7", 13)
+    snapshot = await control.snapshot()
+    assert snapshot.tenants == {TENANT.id: TENANT, OTHER.id: OTHER}
+    assert snapshot.revoked == {"key:k1", "token-7"}
+    assert await control.key("k1") == dataclasses.replace(KEY, revoked_at=11)
+    assert await control.key("k2") == dataclasses.replace(KEY, id="k2")
+
+
+async def test_two_databases_in_one_process_stay_apart(control: MongoControl, database: Database) -> None:
+    beside = database.client[f"{database.name}_b"]
+    second = await MongoControl.open(beside)
+    try:
+        await control.create_tenant(TENANT)
+        await second.create_tenant(OTHER)
+        assert await control.tenants() == [TENANT]
+        assert await second.tenants() == [OTHER]
+    finally:
+        await beside.client.drop_database(beside.name)

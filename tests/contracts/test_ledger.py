@@ -1,0 +1,231 @@
+"""`Ledger` on every backend: above all, that its watermark never claims too much."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass, field
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from core.adapters.store.client import Database
+from core.adapters.store.ledger import SILENT_AFTER, MongoLedger
+from core.adapters.store.outbox import MongoOutbox
+from core.ports import Heartbeat, OutboxEntry, Receipt
+
+EVER = 1 << 60
+
+
+@dataclass
+class Clock:
+    now: int = 1_000
+
+    def __call__(self) -> int:
+        return self.now
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def ledger(database: Database, clock: Clock) -> MongoLedger:
+    return MongoLedger(database, clock)
+
+
+def receipt(producer: str, sequence: int, made_at: int, done_at: int | None = None) -> Receipt:
+    return Receipt(producer, sequence, f"{producer}-{sequence}", made_at, {"tenant01": 1}, done_at or made_at + 5)
+
+
+async def test_nothing_is_known_without_a_producer(ledger: MongoLedger) -> None:
+    await ledger.advance(EVER)
+    assert await ledger.complete_through() is None
+
+
+async def test_an_idle_producer_is_complete_through_its_heartbeat(ledger: MongoLedger) -> None:
+    await ledger.beat(Heartbeat("a", 0, 100))
+    assert await ledger.complete_through() == 100
+    await ledger.beat(Heartbeat("a", 0, 200))
+    await ledger.beat(Heartbeat("a", 0, 150))
+    assert await ledger.complete_through() == 200
+
+
+async def test_a_producer_first_heard_of_late_claims_nothing(ledger: MongoLedger) -> None:
+    await ledger.beat(Heartbeat("a", 1, 100))
+    assert await ledger.complete_through() == 0
+
+
+async def test_a_hole_holds_the_mark_at_the_envelope_before_it(ledger: MongoLedger) -> None:
+    await ledger.beat(Heartbeat("a", 0, 100))
+    await ledger.beat(Heartbeat("a", 4, 500))
+    await ledger.record([receipt("a", 1, 110), receipt("a", 2, 210), receipt("a", 4, 410)])
+    await ledger.advance(EVER)
+    assert await ledger.complete_through() == 210
+    await ledger.record([receipt("a", 3, 310)])
+    await ledger.advance(EVER)
+    assert await ledger.complete_through() == 500
+
+
+async def test_a_receipt_counts_once_it_has_settled(ledger: MongoLedger) -> None:
+    await ledger.beat(Heartbeat("a", 0, 100))
+    await ledger.beat(Heartbeat("a", 2, 500))
+    await ledger.record([receipt("a", 1, 110, 120), receipt("a", 2, 310, 320)])
+    await ledger.advance(320)
+    # The second has arrived, but searches may not see it yet: the mark is where it was made.
+    assert await ledger.complete_through() == 310
+    await ledger.advance(321)
+    assert await ledger.complete_through() == 500
+
+
+async def test_voided_sequences_are_passed_over(ledger: MongoLedger) -> None:
+    await ledger.beat(Heartbeat("a", 0, 100))
+    await ledger.record([receipt("a", 1, 110), receipt("a", 4, 410)])
+    await ledger.beat(Heartbeat("a", 5, 500, voided=(2,)))
+    await ledger.advance(EVER)
+    assert await ledger.complete_through() == 110
+    await ledger.beat(Heartbeat("a", 5, 600, voided=(3, 5)))
+    await ledger.advance(EVER)
+    assert await ledger.complete_through() == 600
+
+
+async def test_an_envelope_that_no_heartbeat_named_holds_the_mark_too(ledger: MongoLedger) -> None:
+    await ledger.beat(Heartbeat("a", 0, 100))
+    await ledger.record([receipt("a", 2, 210)])
+    await ledger.advance(EVER)
+    assert await ledger.complete_through() == 100
+    await ledger.record([receipt("b", 2, 90)])
+    assert await ledger.complete_through() == 0
+
+
+async def test_every_producer_bounds_the_mark_until_it_is_gone(ledger: MongoLedger, clock: Clock) -> None:
+    await ledger.beat(Heartbeat("a", 0, 100))
+    await ledger.beat(Heartbeat("b", 0, 300))
+    assert await ledger.complete_through() == 100
+    clock.now = 100 + SILENT_AFTER
+    assert await ledger.complete_through() == 100
+    clock.now += 1
+    assert await ledger.complete_through() == 300
+    clock.now += SILENT_AFTER
+    assert await ledger.complete_through() == 300
+
+
+async def test_a_silent_producer_with_a_hole_is_never_passed_over(ledger: MongoLedger, clock: Clock) -> None:
+    await ledger.beat(Heartbeat("a", 0, 100))
+    await ledger.beat(Heartbeat("a", 1, 110))
+    clock.now = 10 * SILENT_AFTER
+    await ledger.beat(Heartbeat("b", 0, clock.now))
+    await ledger.advance(EVER)
+    assert await ledger.complete_through() == 100
+
+
+async def test_the_oldest_event_of_the_outbox_bounds_the_mark(ledger: MongoLedger, database: Database) -> None:
+    outbox = MongoOutbox(database)
+    await ledger.beat(Heartbeat("a", 0, 500))
+    await outbox.add([OutboxEntry("e1", "tenant01", "202606", 400), OutboxEntry("e2", "tenant01", "202606", 300)])
+    assert await ledger.complete_through() == 300
+    await outbox.remove(["e2"])
+    assert await ledger.complete_through() == 400
+    await outbox.remove(["e1"])
+    assert await ledger.complete_through() == 500
+
+
+async def test_several_consumers_record_and_advance_at_once(
+    ledger: MongoLedger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("core.adapters.store.ledger._STRIDE", 60)
+    await ledger.beat(Heartbeat("a", 0, 1))
+    await ledger.beat(Heartbeat("a", 200, 9_000, voided=(60,)))
+    receipts = [receipt("a", n, 10 + n, 20 + n) for n in range(1, 201) if n != 60]
+    halves = (receipts[::2], receipts[1::2], receipts[:50])
+    await asyncio.gather(*(ledger.record(some) for some in halves), *(ledger.advance(n * 70) for n in range(4)))
+    assert await ledger.complete_through() != 9_000
+    await asyncio.gather(*(ledger.advance(EVER) for _ in range(3)))
+    assert await ledger.complete_through() == 9_000
+
+
+async def test_a_rebuild_is_known_per_tenant(ledger: MongoLedger) -> None:
+    await ledger.set_rebuilding("tenant01", True)
+    await ledger.set_rebuilding("tenant01", True)
+    assert await ledger.rebuilding("tenant01")
+    assert not await ledger.rebuilding("tenant02")
+    await ledger.set_rebuilding("tenant01", False)
+    assert not await ledger.rebuilding("tenant01")
+
+
+@dataclass
+class Model:
+    """Two producers, their queue and the consumers' work, with the truth written down beside the ledger."""
+
+    ledger: MongoLedger
+    clock: Clock
+    sealed: dict[str, int] = field(default_factory=lambda: {"a": 0, "b": 0})
+    queue: list[Receipt] = field(default_factory=list)
+    beats: list[Heartbeat] = field(default_factory=list)
+    done: dict[tuple[str, int], int] = field(default_factory=dict)
+    made: dict[tuple[str, int], int] = field(default_factory=dict)
+    voided: dict[str, tuple[int, ...]] = field(default_factory=lambda: {"a": (), "b": ()})
+    settled: int = 0
+
+    async def step(self, action: str, producer: str, pick: int) -> None:
+        self.clock.now += 1
+        now = self.clock.now
+        if action == "seal":
+            self.sealed[producer] += 1
+            self.made[producer, self.sealed[producer]] = now
+            self.queue.append(receipt(producer, self.sealed[producer], now))
+        elif action == "fail" and self.queue:
+            lost = self.queue.pop(pick % len(self.queue))
+            del self.made[lost.producer, lost.sequence]
+            self.voided[lost.producer] += (lost.sequence,)
+        elif action == "read":
+            self.beats.append(Heartbeat(producer, self.sealed[producer], now, self.voided[producer]))
+        elif action == "beat" and self.beats:
+            await self.ledger.beat(self.beats.pop(pick % len(self.beats)))
+        elif action == "consume" and self.queue:
+            taken = self.queue.pop(pick % len(self.queue))
+            self.done[taken.producer, taken.sequence] = now
+            await self.ledger.record([receipt(taken.producer, taken.sequence, taken.made_at, now)])
+        elif action == "advance":
+            self.settled = max(self.settled, now - pick)
+            await self.ledger.advance(now - pick)
+
+    async def whole_beat(self, producer: str) -> int:
+        await self.step("read", producer, 0)
+        at = self.beats[-1].at
+        await self.step("beat", producer, len(self.beats) - 1)
+        return at
+
+    def missing_before(self, mark: int) -> list[tuple[str, int]]:
+        """Unsettled envelopes that may have been accepted before `mark`: at the earliest when they were sealed."""
+        return [key for key, made in self.made.items() if made < mark and self.done.get(key, EVER) >= self.settled]
+
+
+ACTIONS = ["seal", "seal", "read", "beat", "consume", "consume", "advance", "fail"]
+
+
+@settings(
+    max_examples=25,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
+@given(st.lists(st.tuples(st.sampled_from(ACTIONS), st.sampled_from("ab"), st.integers(0, 5)), min_size=8, max_size=30))
+async def test_the_mark_never_claims_too_much(database: Database, steps: list[tuple[str, str, int]]) -> None:
+    for name in ("producers", "receipts"):
+        await database[name].delete_many({})
+    clock = Clock()
+    model = Model(MongoLedger(database, clock), clock)
+    for producer in "ab":
+        await model.ledger.beat(Heartbeat(producer, 0, clock.now))
+    for action, producer, pick in steps:
+        await model.step(action, producer, pick)
+        mark = await model.ledger.complete_through()
+        assert mark is not None
+        assert model.missing_before(mark) == []
+    # And once everything has arrived, it claims all there is.
+    for action in ["consume"] * len(model.queue) + ["beat"] * len(model.beats):
+        await model.step(action, "a", 0)
+    latest = [await model.whole_beat(producer) for producer in "ab"]
+    await model.step("advance", "a", -1)
+    assert await model.ledger.complete_through() == min(latest)

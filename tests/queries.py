@@ -1,0 +1,61 @@
+"""Hypothesis strategies: events that look alike and queries that meet some of them.
+
+Both draw from the same few values, since a query that matches nothing tests nothing.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from hypothesis import strategies as st
+
+from core import instant
+from core.query import Condition, EventQuery, Match, Range, Value
+
+TEXTS = ["a", "ab", "abc", "a.b", "B", "é", "a\ud7ff", "a\ue000", "a\U0010ffff", "\U0010ffff", "$x", "1", "", "a\x00b"]
+"""Neighbours in code point order, where a prefix's end is easily drawn wrong, and what a query might misread."""
+ADDRESSES = ["10.0.0.1", "10.0.0.255", "10.0.1.0", "::ffff:10.0.0.1", "2001:db8::1", "::", "ffff:" * 7 + "ffff"]
+NETWORKS = ["10.0.0.0/24", "10.0.0.1/32", "0.0.0.0/0", "::/0", "2001:db8::/32", "::ffff:10.0.0.0/120", "ffff::/16"]
+FIELDS = ["action", "outcome", "user_id", "tags", "source"]
+MOMENTS = [0, 1, 1_000_000, 59_999_999, 60_000_000, 60_000_001, 1_780_000_000_000_000, 1_780_000_060_000_000]
+
+text = st.sampled_from(TEXTS)
+some_text = st.sampled_from([value for value in TEXTS if value])
+moment = st.sampled_from(MOMENTS)
+
+
+@st.composite
+def events(draw: st.DrawFn) -> dict[str, Any]:
+    """Named fields of an event, `timestamp` among them."""
+    fields: dict[str, Any] = {"timestamp": instant.to_text(draw(moment))}
+    for name in FIELDS:
+        if draw(st.booleans()):
+            fields[name] = draw(st.lists(text, max_size=3)) if name == "tags" else draw(text)
+    if draw(st.booleans()):
+        fields["ip_address"] = draw(st.sampled_from(ADDRESSES))
+    return fields
+
+
+_exists = st.just(Value("", Match.EXISTS))
+_named_value = st.one_of(some_text.map(Value), st.builds(Value, some_text, st.just(Match.PREFIX)), _exists)
+_address_value = st.one_of(
+    st.sampled_from(ADDRESSES).map(Value), st.builds(Value, st.sampled_from(NETWORKS), st.just(Match.CIDR)), _exists
+)
+conditions = st.one_of(
+    st.builds(
+        Condition, st.sampled_from(FIELDS), st.lists(_named_value, min_size=1, max_size=3).map(tuple), st.booleans()
+    ),
+    st.builds(
+        Condition, st.just("ip_address"), st.lists(_address_value, min_size=1, max_size=3).map(tuple), st.booleans()
+    ),
+)
+ranges = st.builds(Range, st.none() | moment, st.none() | moment)
+stored_queries = st.builds(
+    EventQuery,
+    conditions=st.lists(conditions, max_size=3).map(tuple),
+    timestamp=ranges,
+    received_at=st.just(Range()) | st.builds(Range, st.none() | moment, st.none()),
+    sort=st.sampled_from(["timestamp", "received_at"]),
+    descending=st.booleans(),
+)
+"""Queries that the store can answer."""
