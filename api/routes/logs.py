@@ -126,9 +126,14 @@ async def read_event(request: Request, event_id: str) -> Response:
     if stored is None:
         raise NotFound("no such event")
     etag = f'"{stored.hash.hex()}"'
-    if etag in request.headers.get("if-none-match", ""):
+    if _is_known(etag, request.headers.get("if-none-match", "")):
         return Response(status_code=304, headers={"ETag": etag})
     return Response(stored.body, media_type=_JSON, headers={"ETag": etag})
+
+
+def _is_known(etag: str, if_none_match: str) -> bool:
+    """Whether the client has this form already (RFC 9110, section 13.1.2): `*`, or one of a list, weak or not."""
+    return any(tag.strip().removeprefix("W/") in (etag, "*") for tag in if_none_match.split(","))
 
 
 def _require_json(request: Request) -> None:
