@@ -34,14 +34,17 @@ def parse(text: str) -> tuple[int, str]:
     Digits past the sixth are cut off, never rounded. Raises ValueError with a message fit for the sender.
     """
     # Most times end in Z and share their second with others: 0.7 us this way, 5 by datetime alone.
-    if text.endswith("Z") and (len(text) == 20 or (text[19:20] == "." and len(text) > 21)):
+    if text[10:11] == "T" and text.endswith("Z") and (len(text) == 20 or (text[19:20] == "." and len(text) > 21)):
         fraction = text[20:-1]
         if not fraction or (fraction.isascii() and fraction.isdigit()):
             head = text[:19]
             micros = fraction[:6].ljust(6, "0")
             return _second(head) * 1_000_000 + int(micros), f"{head}.{micros}Z"
     us = _any_form(text)
-    return us, to_text(us)
+    try:
+        return us, to_text(us)
+    except OverflowError:
+        raise ValueError("not a time: its year in UTC is not 1 to 9999") from None
 
 
 def from_text(text: str) -> int:
