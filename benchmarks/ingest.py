@@ -40,9 +40,7 @@ def _bulk(home: Path, store: str, index: str) -> list[Row]:
     rows = []
     with api(settings_of(home, store, index)) as ours, peer("benchmarks.peers:plain") as plain:
         for name, (body, goal) in bodies.items():
-            pairs = []
-            for _ in range(ROUNDS):
-                pairs.append((_rate(ours, "/api/v1/logs/bulk", body), _rate(plain, "/bulk", body)))
+            pairs = [(_rate(ours, "/api/v1/logs/bulk", body), _rate(plain, "/bulk", body)) for _ in range(ROUNDS)]
             best = sorted(pairs, key=lambda pair: pair[0] / pair[1])[len(pairs) // 2]
             rows.append(at_least(name, *best, goal, "events per second of API CPU"))
     return rows
