@@ -53,7 +53,7 @@ class FileQueue:
     """
 
     def __init__(
-        self, path: Path, max_receives: int = 100, *, busy_timeout: float = 5.0, deadline: float = 10.0
+        self, path: Path, max_receives: int = 100, *, busy_timeout: float = 5.0, deadline: float = 6.0
     ) -> None:
         self._path = path
         self._max_receives = max_receives
