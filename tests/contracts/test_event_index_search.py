@@ -280,10 +280,10 @@ async def test_what_a_field_cannot_be_matched_by(shared_bench: Bench, condition:
 
 async def test_real_events_are_found_by_what_they_hold(bench: Bench, audit_logs: Path) -> None:
     """By words of their messages and by leaves of their metadata, sampled from the events themselves."""
-    lines = list(real_lines(audit_logs, 40))
+    lines = list(real_lines(audit_logs, 25))
     documents = [stamped(wrapped(line), bench.scope.tenant_id, n, us=NOW - n // 4) for n, line in enumerate(lines)]
     await bench.put(documents, PLACEMENT)
-    for number, document in enumerate(documents[::12]):
+    for number, document in enumerate(documents[::9]):
         leaves = [leaf for leaf in brute.leaves(document.body) if 0 < len(leaf[1]) < 500 and not _dot_ended(leaf[0])]
         path, text = leaves[number * 7 % len(leaves)]
         for value in (Value(text), Value(text[:3], Match.PREFIX), Value("", Match.EXISTS)):
