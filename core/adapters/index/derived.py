@@ -1,4 +1,4 @@
-"""What the index holds beside an event's own bytes: the paths that have a value, and the paths that changed."""
+"""What the index holds beside an event's own bytes: the paths of its objects, and the paths that changed."""
 
 from __future__ import annotations
 
@@ -32,8 +32,8 @@ _encode: Final = msgspec.json.Encoder().encode
 def derived_fields(body: bytes) -> bytes:
     """JSON members to splice in before the closing brace of `body`, each with its comma in front; b"" for none.
 
-    `paths`: every dotted path below a free-form field that has a value at or under it. A `flat_object` cannot tell
-    that an object is there, and finds a leaf only by walking all of its values.
+    `paths`: the dotted path of every object in a free-form field that has a value somewhere under it, which a
+    `flat_object` cannot tell (it knows leaves only). `{"a.b": 1}` has an object at `a`, as `{"a": {"b": 1}}` has.
     `changed_paths`: see `core.changes`.
     """
     if not any(mark in body for mark in _MARKS):
@@ -78,7 +78,7 @@ def tree_of(document: bytes) -> Any:
 
 
 def paths_of(trees: dict[str, Any]) -> list[str]:
-    """The paths with a value, the bounded ones: at most `MAX_PATHS`, each and together within their bytes."""
+    """The objects' paths, the bounded ones: at most `MAX_PATHS`, each and together within their bytes."""
     found: dict[str, None] = {}
     for name, tree in trees.items():
         if type(tree) is dict:
@@ -91,32 +91,36 @@ def paths_of(trees: dict[str, Any]) -> list[str]:
 
 
 def _walk(node: dict[str, Any], path: str, found: dict[str, None]) -> bool:
-    """Add the paths under `path`, parents after their children; whether there is any value."""
+    """Add the objects' paths under `path`; whether there is any value."""
     some = False
     for key, value in node.items():
         kind = type(value)
-        if kind is dict or kind is list:
-            some |= _descend(value, f"{path}.{key}", found)
-        elif value is not None:
-            found[f"{path}.{key}"] = None
+        there = value is not None
+        if kind is dict:
+            if there := _walk(value, f"{path}.{key}", found):
+                found[f"{path}.{key}"] = None
+        elif kind is list:
+            there = _elements(value, f"{path}.{key}", found)
+        if there:
             some = True
-    if some:
-        found[path] = None
+            if "." in key:  # a dotted key reads as nesting
+                steps = key.split(".")
+                found.update(dict.fromkeys(f"{path}.{'.'.join(steps[:n])}" for n in range(1, len(steps))))
     return some
 
 
-def _descend(node: Any, path: str, found: dict[str, None]) -> bool:
-    if type(node) is dict:
-        return _walk(node, path, found)
+def _elements(array: list[Any], path: str, found: dict[str, None]) -> bool:
     some = False
-    for element in node:
+    for element in array:
         kind = type(element)
-        if kind is dict or kind is list:
-            some |= _descend(element, path, found)
+        if kind is dict:
+            if _walk(element, path, found):
+                found[path] = None
+                some = True
+        elif kind is list:
+            some |= _elements(element, path, found)
         elif element is not None:
             some = True
-    if some:
-        found[path] = None
     return some
 
 

@@ -16,8 +16,9 @@ from core.adapters.index import bulk, derived
 from core.adapters.index.mapping import FLAG
 from core.event import FREE_FIELDS
 
-MAX_TERM_BYTES: Final = 32_766
-# 64 levels of such keys leave a value 7 KB of the term that it shares with its path.
+# Of 32,766; the rest is for what the index puts in front of a path in its columns.
+MAX_TERM_BYTES: Final = 32_000
+# 64 levels of such keys leave a value 6 KB of the term that it shares with its path.
 MAX_KEY_BYTES: Final = 400
 
 _members: Final = msgspec.json.Decoder(dict[str, Raw]).decode
