@@ -15,8 +15,6 @@ import re2
 from core.masking import cards
 from core.masking.rules import SEPARATORS, Rules
 
-# RE2 builds its automaton as it goes and starts anew when this is full.
-_MAX_MEMORY: Final = 64 * 1024 * 1024
 _SEPARATORS: Final = "[" + re.escape(SEPARATORS.decode()) + "]*"
 _BLANK: Final = r"(?:[ \t\r\n]|\\+[tnr])*"
 _LATER: Final = r"""(?:[-_. :*\[\]0-9"'\t\n\r\\]|\\+[tnr]|\\+u00[23][67ce])*"""
@@ -86,7 +84,6 @@ def screen(rules: Rules, *, fine: bool = False) -> Callable[[bytes], object]:
     options.encoding = re2.Options.Encoding.LATIN1
     options.case_sensitive = False
     options.never_capture = True
-    options.max_mem = _MAX_MEMORY
     found = re2.Set.SearchSet(options)
     found.Add("|".join(patterns(rules, fine=fine).values()).encode())
     found.Compile()

@@ -54,9 +54,7 @@ class TextRules:
             rf"({names})[0-9]{{0,3}}".encode()
             + rb"(?:(\]?\\*[\"']?\]?)[ \t]*(:=|=>|={1,3}|:)(?:\s*(?=\\*[\"'])|[ \t]*)|(>))",
         )
-        self._flag = re.compile(
-            rf"(?<![^\s\"'(\[])(--?[a-z0-9_.-]{{0,64}}?(?:{names})[0-9]{{0,3}})\s+(?=[^\s-])".encode()
-        )
+        self._flag = re.compile(rf"(?<![\w-])(--?[a-z0-9_.-]{{0,64}}?(?:{names})[0-9]{{0,3}})\s+(?=[^\s-])".encode())
         self._assigned = tuple(normal(name.encode()) for name in rules.assigned)
         self._judge: Callable[[bytes], Verdict] = judge(rules)
         self._cards = rules.cards
