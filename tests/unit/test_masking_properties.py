@@ -18,12 +18,9 @@ PLAIN_NAMES = ["id", "user", "tokenType", "nextToken", "secretName", "n"]
 SECRET_NAMES = ["password", "API-Key", "session_token", "Cookie", "credentials", "tokens", "authorization", "accessKey"]
 KEPT_NAMES = ["accessKeyId", "expiration", "type"]
 
-words = st.text(st.characters(codec="utf-8", exclude_categories=("Nd",)), max_size=8).map(
-    lambda text: "".join(c for c in text if c not in "=:>-/{}[]")
-)
-leaves = (
-    st.none() | st.booleans() | st.integers(-(10**9), 10**9) | st.floats(allow_nan=False, allow_infinity=False) | words
-)
+words = st.text(st.characters(codec="utf-8", exclude_characters="=:>-/{}[]0123456789"), max_size=8)
+numbers = st.integers(-(10**9), 10**9) | st.floats(allow_nan=False, allow_infinity=False)
+leaves = st.none() | st.booleans() | numbers | words
 names = st.sampled_from(PLAIN_NAMES + SECRET_NAMES + KEPT_NAMES) | st.text('abé"\\\n', max_size=3)
 documents = st.recursive(
     leaves, lambda inner: st.lists(inner, max_size=4) | st.dictionaries(names, inner, max_size=4), max_leaves=25
@@ -64,11 +61,11 @@ def test_json_in_a_string_is_masked_as_json_is(document: Any) -> None:
 fragments = st.sampled_from([
     "password", "PassWord", "pass-word", "token", ":secret:", "nextToken", "Authorization", "api key", "Cookie",
     "tokens", "-", "--", "=", ":", ": ", " = ", "=>", ":=", '"', "'", "\\", '\\"', " ", "\t", "\n", "/", "://", "@",
-    "&", ";", ",", "<", ">", "</", "{", "}", "[", "]", "(", ")", "true", "false", "null", "no", "abc", "hunter2", "é", "😀",
-    "\x00", "4111111111111111", "4111 1111 1111 1111", "3714 496353 98431", "12/31", "1", "Bearer ", "abcdefgh1",
-    "Basic ", "dXNlcjpwYXNz", 'Digest a="b", c', "-----BEGIN RSA PRIVATE KEY-----", "-----END RSA PRIVATE KEY-----",
-    "PWD=/", "%%1842", "[masked]", "[masked", "arn:aws:x:1:secret:foo", "https://h", "u:p@h", "name", "value", "$x",
-    ".", "*",
+    "&", ";", ",", "<", ">", "</", "{", "}", "[", "]", "(", ")", "true", "false", "null", "no", "abc", "hunter2",
+    "é", "😀", "\x00", "4111111111111111", "4111 1111 1111 1111", "3714 496353 98431", "12/31", "1", "Bearer ",
+    "abcdefgh1", "Basic ", "dXNlcjpwYXNz", 'Digest a="b", c', "-----BEGIN RSA PRIVATE KEY-----",
+    "-----END RSA PRIVATE KEY-----", "PWD=/", "%%1842", "[masked]", "[masked", "arn:aws:x:1:secret:foo", "https://h",
+    "u:p@h", "name", "value", "$x", ".", "*",
 ])  # fmt: skip
 texts = st.lists(fragments, max_size=10).map("".join)
 members = st.sampled_from(["name", "value", "key", "k", "tokens", "credentials"]) | texts
