@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from core.masking import DEFAULT, DEFAULT_RULES, Masker, Rules, mask
+from core.masking.text import MAX_NAMES
 
 CARD = "4111111111111111"
 
@@ -42,6 +43,11 @@ MASKED = {
         '{"env":[{"name":"DB_PASSWORD","value":"x"},{"value":"y","name":"api-key"}]}',
         '{"env":[{"name":"DB_PASSWORD","value":"[masked]"},{"value":"[masked]","name":"api-key"}]}',
     ),
+    "a pair's value with a card in it": (
+        f'{{"value":"{CARD} 12/31","name":"api-key"}}',
+        '{"value":"[masked]","name":"api-key"}',
+    ),
+    "a pair's number": ('{"name":"secret","value":12}', '{"name":"secret","value":"[masked]"}'),
     "an argument after its flag": ('{"args":["-v","--db-password","x"]}', '{"args":["-v","--db-password","[masked]"]}'),
     "key=value": ('{"m":"a password=x, b"}', '{"m":"a password=[masked], b"}'),
     "key: value": ('{"m":"token: x y"}', '{"m":"token: [masked] y"}'),
@@ -220,8 +226,15 @@ def test_json_in_strings_beyond_the_bound_is_masked_whole() -> None:
     for _ in range(10):
         text = json.dumps({"a": text})
     kept = mask(text.encode())
-    assert b"deep" not in kept
+    assert b"password" not in kept
+    assert b'\\"a' in kept
     json.loads(kept)
+
+
+def test_a_string_of_too_many_names_is_masked_whole() -> None:
+    few, many = "token=x or " * MAX_NAMES, "token=x or " * (MAX_NAMES + 1)
+    assert mask(json.dumps({"m": few}).encode()) == json.dumps({"m": few.replace("=x", "=[masked]")}).encode()
+    assert mask(json.dumps({"m": many, "n": "y"}).encode()) == b'{"m": "[masked]", "n": "y"}'
 
 
 def test_a_masker_of_other_rules() -> None:
