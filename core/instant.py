@@ -24,7 +24,13 @@ def now_us() -> int:
 
 def to_text(us: int) -> str:
     """`2026-11-21T11:40:00.123456Z`."""
-    return (_EPOCH + timedelta(microseconds=us)).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+    seconds, micros = divmod(us, 1_000_000)
+    return f"{_head_of(seconds)}.{micros:06d}Z"
+
+
+@lru_cache(maxsize=256)
+def _head_of(seconds: int) -> str:
+    return (_EPOCH + timedelta(seconds=seconds)).strftime("%Y-%m-%dT%H:%M:%S")
 
 
 @lru_cache(maxsize=8192)
