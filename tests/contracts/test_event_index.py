@@ -95,8 +95,8 @@ async def test_a_call_larger_than_one_request(bench: Bench, monkeypatch: pytest.
 
 async def test_real_events_all_index(bench: Bench, audit_logs: Path) -> None:
     tenant_id = bench.scope.tenant_id
-    documents = [stamped(wrapped(line), tenant_id, n) for n, line in enumerate(real_lines(audit_logs, 120))]
-    assert len(documents) > 1000
+    documents = [stamped(wrapped(line), tenant_id, n) for n, line in enumerate(real_lines(audit_logs, 300))]
+    assert len(documents) > 1500
     outcomes = []
     for start in range(0, len(documents), 500):
         outcomes += await bench.index.index(bench.scope, PLACEMENT, documents[start : start + 500])
