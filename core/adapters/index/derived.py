@@ -36,11 +36,13 @@ def derived_fields(body: bytes) -> bytes:
     `flat_object` cannot tell (it knows leaves only). `{"a.b": 1}` has an object at `a`, as `{"a": {"b": 1}}` has.
     `changed_paths`: see `core.changes`.
     """
-    if not any(mark in body for mark in _MARKS):
-        return b""
     try:
         free = _free_fields(body)
-        trees = {name: tree_of(bytes(raw)) for name in FREE_FIELDS if (raw := getattr(free, name)) is not UNSET}
+        trees = {
+            name: tree_of(bytes(raw))
+            for name in FREE_FIELDS
+            if (raw := getattr(free, name)) is not UNSET and not _is_flat(bytes(raw))
+        }
     except (ValueError, RecursionError):
         return b""  # no JSON: the index itself refuses it, without spoiling the rest of the batch
     return members(paths_of(trees), _changed(free))
@@ -50,9 +52,9 @@ def members(paths: list[str], changed: list[str]) -> bytes:
     """The derived members as bytes; both lists may be empty."""
     spliced = b""
     if paths:
-        spliced = b',"paths":' + _strings(paths)
+        spliced = b',"paths":' + _encode(paths)
     if changed:
-        spliced += b',"changed_paths":' + _strings(changed)
+        spliced += b',"changed_paths":' + _encode(changed)
     return spliced
 
 
@@ -61,11 +63,9 @@ def changed_of(body: bytes) -> list[str]:
     return _changed(_free_fields(body))
 
 
-def _strings(texts: list[str]) -> bytes:
-    try:
-        return _encode(texts)
-    except UnicodeEncodeError:  # a lone surrogate, which only an escape can write
-        return json.dumps(texts).encode()
+def _is_flat(document: bytes) -> bool:
+    """Whether it certainly has no object inside: 0.1 us, where walking one of 1.2 KB takes 12."""
+    return document.count(b"{") < 2 and b"." not in document
 
 
 def tree_of(document: bytes) -> Any:
@@ -73,7 +73,7 @@ def tree_of(document: bytes) -> Any:
     try:
         return _tree(document)
     except ValueError:
-        # Integers of over 4,300 digits and lone surrogates pass here, in 20 times the time.
+        # Integers of over 4,300 digits pass here, in many times the time.
         return json.loads(document, parse_int=len, parse_float=len)
 
 
@@ -128,7 +128,7 @@ def _bounded(paths: list[str]) -> list[str]:
     kept: list[str] = []
     total = 0
     for path in paths[:MAX_PATHS]:
-        size = len(path.encode(errors="surrogatepass"))
+        size = len(path.encode())
         if size <= MAX_PATH_BYTES and total + size <= MAX_PATHS_BYTES:
             kept.append(path)
             total += size
@@ -143,6 +143,3 @@ def _changed(free: _FreeFields) -> list[str]:
         return changed_paths(bytes(before), bytes(after))
     except (ValueError, RecursionError):
         return []
-
-
-_MARKS: Final = tuple(f'"{name}":'.encode() for name in FREE_FIELDS)
