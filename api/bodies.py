@@ -108,9 +108,14 @@ def check_utf8(body: bytes) -> None:
         raise Invalid("the body is not UTF-8", code="invalid_utf8") from None
 
 
+def media_type(request: Request) -> str:
+    """The body's media type in lower case without parameters; "" when none is given."""
+    return request.headers.get("content-type", "").split(";", 1)[0].strip().lower()
+
+
 def form_of(request: Request) -> Form:
     """The form that a bulk's Content-Type promises."""
-    kind = request.headers.get("content-type", "").split(";", 1)[0].strip().lower()
+    kind = media_type(request)
     if kind in _NDJSON_TYPES:
         return Form.LINES
     if kind in _JSON_TYPES:

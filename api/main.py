@@ -60,6 +60,8 @@ def create_service(settings: Settings) -> FastAPI:
         openapi_url=f"{PREFIX}/openapi.json",
         docs_url=None,
         redoc_url=None,
+        # A redirect is no problem+json, and its target is made from the Host header.
+        redirect_slashes=False,
         lifespan=_lifespan(settings),
         servers=[{"url": settings.public_url}] if settings.public_url else None,
         separate_input_output_schemas=False,

@@ -11,6 +11,7 @@ from starlette.responses import Response
 
 from api import bodies
 from api.openapi import SEARCH_PARAMETERS, body_of, problems
+from api.problems import MEDIA_TYPE, TITLES
 from api.schemas.events import Accepted, BulkEventIn, BulkOut, EventIn, EventOut, SearchOut
 from api.state import state_of
 from core import instant, query, telemetry
@@ -126,14 +127,18 @@ async def read_event(request: Request, event_id: str) -> Response:
     if stored is None:
         raise NotFound("no such event")
     etag = f'"{stored.hash.hex()}"'
-    if etag in request.headers.get("if-none-match", ""):
+    if _is_known(etag, request.headers.get("if-none-match", "")):
         return Response(status_code=304, headers={"ETag": etag})
     return Response(stored.body, media_type=_JSON, headers={"ETag": etag})
 
 
+def _is_known(etag: str, if_none_match: str) -> bool:
+    """Whether the client has this form already (RFC 9110, section 13.1.2): `*`, or one of a list, weak or not."""
+    return any(tag.strip().removeprefix("W/") in (etag, "*") for tag in if_none_match.split(","))
+
+
 def _require_json(request: Request) -> None:
-    kind = request.headers.get("content-type", _JSON).split(";", 1)[0].strip().lower()
-    if kind != _JSON:
+    if bodies.media_type(request) not in ("", _JSON):
         raise Invalid("Content-Type must be application/json", code="unsupported_media_type")
 
 
@@ -151,14 +156,14 @@ def _bulk_answer(results: list[ItemResult]) -> Response:
     detail = "none could be queued; try again" if counts["retry"] else "every event was refused"
     body |= {
         "type": f"urn:ocelot:problem:{code}",
-        "title": "Not available now" if counts["retry"] else "Not events",
+        "title": TITLES[status],
         "status": status,
         "detail": detail,
         "code": code,
         "request_id": telemetry.request_id.get(),
     }
     headers = {"Retry-After": "2"} if counts["retry"] else {}
-    return Response(_encode(body), status, headers, "application/problem+json")
+    return Response(_encode(body), status, headers, MEDIA_TYPE)
 
 
 def _page(answer: Answer) -> bytes:
