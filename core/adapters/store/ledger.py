@@ -57,8 +57,8 @@ class MongoLedger:
        after the frontiers: an entry is durable before its envelope's receipt, so whoever sees the receipt counted
        sees the entry, or the event is indexed by now.
     5. A complete producer that has been silent for a minute is gone and no longer bounds the mark, an incomplete one
-       does until `give_up`. For one that crashed, envelopes sealed after its last heartbeat are unknown until a receipt names
-       them: this trusts the queue to deliver within that minute, or the producer to beat before it ends.
+       does until `give_up`. For one that crashed, envelopes sealed after its last heartbeat are unknown until a
+       receipt names them: this trusts the queue to deliver within that minute, or the producer to beat before it ends.
 
     A producer beats once, with sequence 0, before it seals its first envelope, or it is unknown until its first
     receipt. Its clock must not run backwards; other producers' clocks do not matter, as each bounds the mark by its
