@@ -8,15 +8,16 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from typing import Any
 
-from core.wiring import Backends, open_backends
 from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
+from starlette.types import ASGIApp
 
 from api.auth import Authenticator
 from api.bodies import Admission
+from api.direct import Direct, Route
 from api.middleware import Envelope
 from api.openapi import extra_schemas
 from api.problems import problem, problem_of
@@ -30,6 +31,7 @@ from core.ingest import Ingest
 from core.keys import signing_key_pem
 from core.search import Search
 from core.settings import BadSettings, Settings, load
+from core.wiring import Backends, open_backends
 
 log = logging.getLogger(__name__)
 PREFIX = "/api/v1"
@@ -40,8 +42,17 @@ Send events with a token of the role `writer` or `admin`, read them with `reader
 **Authorize** above. Every error is `application/problem+json` with a stable `code`."""
 
 
-def create_app(settings: Settings) -> FastAPI:
-    """The application; its lifespan opens the backends and drains what is in flight before it closes them."""
+def create_app(settings: Settings) -> ASGIApp:
+    """The whole application: the service behind its one middleware, the hot routes beside the framework."""
+    hot = {
+        ("POST", f"{PREFIX}/logs"): Route("/logs", logs.send_event),
+        ("POST", f"{PREFIX}/logs/bulk"): Route("/logs/bulk", logs.send_events),
+    }
+    return Envelope(Direct(create_service(settings), hot))
+
+
+def create_service(settings: Settings) -> FastAPI:
+    """Every route; its lifespan opens the backends and drains what is in flight before it closes them."""
     app = FastAPI(
         title="Ocelot",
         version="0.1.0",
@@ -62,7 +73,6 @@ def create_app(settings: Settings) -> FastAPI:
     app.add_exception_handler(OcelotError, _on_error)
     app.add_exception_handler(HTTPException, _on_http_error)
     app.add_exception_handler(RequestValidationError, _on_invalid)
-    app.add_middleware(Envelope)
     app.openapi = _openapi(app)  # type: ignore[method-assign]
     return app
 
@@ -74,6 +84,8 @@ def _lifespan(settings: Settings) -> Callable[[FastAPI], Any]:
         async with open_backends(settings) as backends:
             state = _state(settings, backends, key)
             app.state.ocelot = state
+            # Before the first envelope, so that the ledger knows the producer from the start.
+            await _beat(state)
             tasks = [
                 asyncio.create_task(state.authenticator.refresh_forever()),
                 asyncio.create_task(_beat_forever(state)),

@@ -79,7 +79,7 @@ class Masker:
         if len(raw) < _SHORTEST or not self.may_hold(raw):
             return []
         if b"\\" not in raw:
-            return self._inside(nesting, raw, label)
+            return [Edit(start, end, escape(new)) for start, end, new in self._inside(nesting, raw, label)]
         string = Unescaped(raw)
         edits = self._inside(nesting, string.text, label)
         return [Edit(string.raw(start), string.raw(end), escape(new)) for start, end, new in edits]

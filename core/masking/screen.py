@@ -15,8 +15,6 @@ import re2
 from core.masking import cards
 from core.masking.rules import SEPARATORS, Rules
 
-# RE2 builds its automaton as it goes and starts anew when this is full.
-_MAX_MEMORY: Final = 64 * 1024 * 1024
 _SEPARATORS: Final = "[" + re.escape(SEPARATORS.decode()) + "]*"
 _BLANK: Final = r"(?:[ \t\r\n]|\\+[tnr])*"
 _LATER: Final = r"""(?:[-_. :*\[\]0-9"'\t\n\r\\]|\\+[tnr]|\\+u00[23][67ce])*"""
@@ -32,14 +30,17 @@ _PEM: Final = r"private key(?: block)?-----"
 
 def _not_literal(word: str) -> str:
     """What begins as `word` does but goes on otherwise."""
-    return "|".join([f"{word[:i]}[^{word[i]}]" for i in range(1, len(word))] + [word + "[a-z0-9_-]"])
+    on = r"""[,;&})\]>]*(?:[^\s"'\\,;&})\]>]|\\+[^"'\\tnr])"""
+    return "|".join([f"{word[:i]}[^{word[i]}]" for i in range(1, len(word))] + [word + on])
 
 
 # What follows `:` or `=` and is neither empty, nor true, false or null.
 _VALUE: Final = (
     r"""(?:"[^"]|'[^']|\\+[^"'\\]|\\+"(?:[^"\\]|\\+[^"\\]|\\+"[^,}\] ])|\\+'[^']"""
-    r"""|[^\s"'\\,}\])tfn{\[]"""
-    rf"""|[{{\[]{_BLANK}[^}}\]\s\\]|[{{\[]{_BLANK}\\+"|{"|".join(map(_not_literal, ("true", "false", "null")))})"""
+    r"""|[^\s"'\\tfn{\[]"""
+    rf"""|[{{\[](?:{_BLANK}[^}}\]\s\\]|{_BLANK}\\+"|[{{\[}}\]()<>]+[^\s"'\\,}}\]])|"""
+    + "|".join(map(_not_literal, ("true", "false", "null")))
+    + ")"
 )
 
 
@@ -57,6 +58,7 @@ def patterns(rules: Rules, *, fine: bool = False) -> dict[str, str]:
         equalled = _any([_not_after(harmless[name], name) for name in plain])
         # An ARN has `:secret:` in it: one CloudTrail event in nine.
         coloned = _any([_not_after([*harmless[name], *([":"] if name == "secret" else [])], name) for name in plain])
+        coloned = _any([coloned, _spread("secret") + r"[-_. :*\[\]0-9]*\\*[\"']"])
         pair = rf"{pair}(?s:.*){_VALUE_MEMBER}|{_VALUE_MEMBER}(?s:.*){pair}"
     found = {
         "equals": rf"{equalled}{_LATER}(?:={_BLANK}{_VALUE}|>[^<]|\\+u003e)",
@@ -82,7 +84,6 @@ def screen(rules: Rules, *, fine: bool = False) -> Callable[[bytes], object]:
     options.encoding = re2.Options.Encoding.LATIN1
     options.case_sensitive = False
     options.never_capture = True
-    options.max_mem = _MAX_MEMORY
     found = re2.Set.SearchSet(options)
     found.Add("|".join(patterns(rules, fine=fine).values()).encode())
     found.Compile()

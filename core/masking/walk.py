@@ -13,6 +13,7 @@ _TOKEN: Final = re.compile(
     rb'"([^"\\]*+(?:\\.[^"\\]*+)*+)"([ \t\r\n]*:)?|(-?[0-9][0-9.eE+-]*+)|([{\[])|([}\]])', re.DOTALL
 )
 _STRING, _KEY, _NUMBER, _OPEN = 1, 2, 3, 4
+_FLAG: Final = re.compile(rb"--?[A-Za-z0-9_.-]+")
 _NAME_MEMBERS: Final = frozenset({b"name", b"key", b"field", b"header"})
 _LABEL_FIELDS: Final = frozenset({b"action", b"resource_type", b"resource_id", b"source", b"tags"})
 
@@ -102,10 +103,10 @@ class Walk:
         edit = Edit(*token.span(_STRING), MASKED)
         if frame.array:
             secret |= frame.named and not raw.startswith(b"-")
-            frame.named = raw.startswith(b"-") and self._judges.name(raw).verdict > Verdict.PLAIN
+            frame.named = _FLAG.fullmatch(raw) is not None and self._judges.name(raw).verdict > Verdict.PLAIN
         elif self._member == b"value":
             frame.value = edit
-        elif self._member in _NAME_MEMBERS:
+        elif self._member in _NAME_MEMBERS and b'"' not in raw:
             frame.named |= self._judges.name(raw).verdict > Verdict.PLAIN
         if secret:
             self._replace(edit)

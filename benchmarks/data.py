@@ -1,0 +1,47 @@
+"""Events to measure with: real CloudTrail events as the import maps them, and one of 550 bytes."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import os
+from pathlib import Path
+
+from cli.sources import named_fields
+from core import instant
+
+DATA = Path(os.environ.get("OCELOT_DATA", Path(__file__).parents[2] / "shared" / "data"))
+
+
+def cloudtrail(count: int = 500) -> list[bytes]:
+    """The first `count` events of the captured CloudTrail log, each with its whole original in `metadata`."""
+    with gzip.open(DATA / "cloudtrail.ndjson.gz", "rb") as file:
+        lines = [line.strip() for _, line in zip(range(count), file, strict=False)]
+    now = instant.now_us()
+    return [_event("cloudtrail", line, now) for line in lines]
+
+
+def small() -> bytes:
+    """An event of 550 bytes."""
+    event = {
+        "action": "document.shared",
+        "timestamp": "2026-11-20T11:40:00.123456Z",
+        "outcome": "success",
+        "message": "Ana Perez shared the quarterly budget with Ben Okafor as an editor",
+        "user_id": "ana.perez@example.com",
+        "session_id": "01J9Z3V5K8Q2W7X4",
+        "ip_address": "203.0.113.7",
+        "resource_type": "document",
+        "resource_id": "budget-2027-q1",
+        "request_id": "5f0c2b1e-9a7d-4c53-8e21-0b6d4f3a2c10",
+        "source": "drive",
+        "tags": ["sharing", "finance"],
+        "metadata": {"with": "ben.okafor@example.com", "role": "editor", "via": "web", "notify": True, "pad": ""},
+    }
+    event["metadata"]["pad"] = "x" * (550 - len(json.dumps(event, separators=(",", ":"))))
+    return json.dumps(event, separators=(",", ":")).encode()
+
+
+def _event(name: str, line: bytes, now: int) -> bytes:
+    named = named_fields(name, json.loads(line), now)
+    return json.dumps(named, separators=(",", ":"))[:-1].encode() + b',"metadata":' + line + b"}"
