@@ -59,8 +59,8 @@ class Bulk:
         Items of JSON forms are valid JSON; lines may be anything.
         """
         if self.form is Form.LINES:
-            found = islice(_LINE.finditer(self.body), MAX_EVENTS + 1)
-            return bounded([line[0] for line in found])
+            lines = islice(_LINE.finditer(self.body), MAX_EVENTS + 1)
+            return bounded([line[0] for line in lines])
         if self.body.count(b",") > _MAX_COMMAS and (found := split(self.body, MAX_EVENTS)) is not None:
             return bounded(found)
         try:
