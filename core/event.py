@@ -8,6 +8,7 @@ that keys with dots, 30-digit numbers and `1e400` survive.
 from __future__ import annotations
 
 import ipaddress
+import json
 import re
 from collections.abc import Sequence
 from functools import lru_cache
@@ -116,7 +117,7 @@ def decode(item: bytes) -> EventInput:
     except RecursionError:
         raise _too_deep() from None
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise InvalidEvent(f"not JSON: {error}", code="malformed_json") from None
+        raise _lone_surrogate(item) or InvalidEvent(f"not JSON: {error}", code="malformed_json") from None
 
 
 def decode_all(body: bytes) -> list[EventInput]:
@@ -242,6 +243,23 @@ def _too_deep() -> InvalidEvent:
 
 def _too_large(size: int) -> InvalidEvent:
     return InvalidEvent(f"an event may have {MAX_EVENT_BYTES} bytes, this one has {size}", code="event_too_large")
+
+
+def _lone_surrogate(item: bytes) -> InvalidEvent | None:
+    """The fault of an item that is JSON but for half a surrogate pair, which no UTF-8 can hold and msgspec refuses."""
+    try:
+        members = json.loads(item, parse_int=len, parse_float=len)
+        for name, value in members.items() if isinstance(members, dict) else ():
+            try:
+                json.dumps([name, value], ensure_ascii=False).encode()
+            except UnicodeEncodeError:
+                field = name.encode(errors="replace").decode()
+                message = "holds half of a surrogate pair"
+                fault = FieldError((field,), message, "lone_surrogate")
+                return InvalidEvent(f"{field}: {message}", code="lone_surrogate", errors=[fault])
+    except (ValueError, RecursionError):
+        pass
+    return None
 
 
 def _invalid(message: str) -> InvalidEvent:

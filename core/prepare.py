@@ -7,7 +7,7 @@ does not take is decoded event by event, so that each is refused alone. Encoding
 from __future__ import annotations
 
 import hmac
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Final
 
 import msgspec
@@ -33,22 +33,36 @@ class _KeyOnly(msgspec.Struct):
 _decode_key: Final = msgspec.json.Decoder(_KeyOnly).decode
 
 
-def entries_of(bulk: Bulk) -> list[Entry]:
-    """Each event of a bulk, masked and decoded, or why it is none; raises `Invalid` for the body as a whole."""
-    if bulk.is_array and not may_hold_secret(bulk.body):
-        try:
-            return bounded([*event.decode_all(bulk.body)])
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-            pass  # one of them, or the whole: event by event tells
-    return decoded(bulk.items())
+def entries_at_once(bulk: Bulk) -> list[EventInput] | None:
+    """The events of an array without a secret or a fault, by one call for all; None: its items must be looked at."""
+    if not bulk.is_array or bulk.is_dense or may_hold_secret(bulk.body):
+        return None
+    try:
+        return bounded(event.decode_all(bulk.body))
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return None  # one of them, or the whole: event by event tells
+
+
+def slices(items: Sequence[bytes], count: int, size: int) -> Iterator[Sequence[bytes]]:
+    """The items in runs of `count` items and about `size` bytes at most."""
+    start = 0
+    while start < len(items):
+        end, taken = start, 0
+        while end < len(items) and end - start < count and taken < size:
+            taken += len(items[end])
+            end += 1
+        yield items[start:end]
+        start = end
 
 
 def decoded(items: Sequence[bytes]) -> list[Entry]:
     """Each item, masked and decoded, or why it is no event."""
     entries: list[Entry] = []
-    for item, clean in zip(items, mask_all(items), strict=True):
+    # What is too large is refused unmasked: masking a body of 16 MiB as if it were one event takes seconds.
+    fitting = [item if len(item) <= event.MAX_EVENT_BYTES else b"" for item in items]
+    for item, fit, clean in zip(items, fitting, mask_all(fitting), strict=True):
         try:
-            entry = event.decode(clean)
+            entry = event.decode(clean if fit is item else item)
         except InvalidEvent as error:
             entries.append(error)
             continue
@@ -74,7 +88,7 @@ def prepare(
         if isinstance(entry, EventInput):
             try:
                 timestamp = event.check(entry, now)
-                own = key or entry.idempotency_key
+                own = entry.idempotency_key if key is None else key
                 if isinstance(own, str):
                     identities[len(good)] = _identity(tenant, entry, own, keys)
             except InvalidEvent as error:

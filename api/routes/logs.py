@@ -17,7 +17,7 @@ from api.state import state_of
 from core import instant, query, telemetry
 from core.access import Permission
 from core.bulk import Bulk
-from core.errors import Invalid, InvalidQuery, NotFound, OcelotError, Unavailable
+from core.errors import FieldError, Invalid, InvalidQuery, NotFound, OcelotError, Unavailable
 from core.ingest import ItemResult
 from core.search import Answer
 
@@ -191,5 +191,7 @@ def _wait(request: Request) -> float:
         if not 0 <= wait <= MAX_WAIT:
             raise ValueError
     except ValueError:
-        raise InvalidQuery(f"wait must be 0 to {MAX_WAIT:.0f} seconds") from None
+        message = f"must be 0 to {MAX_WAIT:.0f} seconds"
+        fault = FieldError(("query", "wait"), message, "parameter")
+        raise InvalidQuery(f"wait {message}", errors=[fault]) from None
     return wait
