@@ -19,7 +19,6 @@ from core import instant
 from tests.service import Client
 
 
-
 def keyed_events(log: Path | None, count: int) -> Iterator[bytes]:
     """`count` events as `ocelot import` makes them of a CloudTrail log; made-up ones where there is none."""
     if log is None:
@@ -96,7 +95,9 @@ class Sender(threading.Thread):
         """Send `keyed` and `more` events without keys; the keyed ones that must be sent again."""
         attempts = [f"attempt-{self._attempts + n}" for n in range(more)]
         self._attempts += more
-        unkeyed = [json.dumps({"action": "test.plain", "request_id": a, "metadata": {"of": a}}).encode() for a in attempts]
+        unkeyed = [
+            json.dumps({"action": "test.plain", "request_id": a, "metadata": {"of": a}}).encode() for a in attempts
+        ]
         body = gzip.compress(b"[" + b",".join(keyed + unkeyed) + b"]", 1)
         try:
             response = http.post("logs/bulk", content=body, headers={"Content-Encoding": "gzip"})
