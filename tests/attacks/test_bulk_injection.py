@@ -46,12 +46,14 @@ def index_of(service: Service, client: Client) -> str:
 
 
 def documents(service: Service, client: Client) -> dict[str, Any]:
-    """Every document of the tenant with its version, as the index itself holds it."""
+    """Every document of the tenant, with the version and sequence number that any write to it would change."""
     url = service.environment["OPENSEARCH_URL"]
     index = index_of(service, client)
     httpx.post(f"{url}/{index}/_refresh", timeout=30)
-    answer = httpx.post(f"{url}/{index}/_search", json={"size": 1000, "version": True}, timeout=30).json()
-    return {hit["_id"]: (hit["_version"], hit["_source"]) for hit in answer["hits"]["hits"]}
+    answer = httpx.post(
+        f"{url}/{index}/_search", json={"size": 100, "version": True, "seq_no_primary_term": True}, timeout=30
+    )
+    return {hit["_id"]: (hit["_version"], hit["_seq_no"]) for hit in answer.json()["hits"]["hits"]}
 
 
 @pytest.fixture

@@ -14,12 +14,12 @@ from core.adapters.index.client import DEADLINE, WRITE_DEADLINE, Client, error_o
 from core.adapters.index.derived import derived_fields
 from core.adapters.index.verdict import Verdict, verdict
 from core.errors import Invalid, Unavailable
+from core.placement import NAME as PLACEMENT
 from core.placement import PREFIX, read_alias, write_alias
 from core.ports import Hit, HitPage, IndexDocument, IndexOutcome
 from core.query import EventQuery, Position
 from core.tenant import TenantScope
 
-_PLACEMENT: Final = re.compile(r"\d{4,8}")
 # A tenant without events has no alias yet: an empty answer, no error.
 _LENIENT: Final = {"ignore_unavailable": "true", "allow_no_indices": "true"}
 _encode: Final = msgspec.json.Encoder().encode
@@ -83,7 +83,7 @@ class OpenSearchIndex:
         self, scope: TenantScope, placement: str, documents: Sequence[IndexDocument]
     ) -> list[IndexOutcome | Exception]:
         """See the port. Raises ValueError, and sends nothing, when a document is not one line or another tenant's."""
-        if not _PLACEMENT.fullmatch(placement):
+        if not PLACEMENT.fullmatch(placement):
             raise ValueError(f"not a placement: {placement!r}")
         for document in documents:
             bulk.check(document, scope.tenant_id)
