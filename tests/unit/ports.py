@@ -135,6 +135,9 @@ class Index(Failing):
             outcomes.append(IndexOutcome.PRESENT if present else IndexOutcome.INDEXED)
         return outcomes
 
+    async def refresh(self, scope: TenantScope) -> None:
+        self._try()
+
     async def search(
         self, scope: TenantScope, query: EventQuery, *, after: Position | None, limit: int, total_bound: int
     ) -> HitPage:
