@@ -13,8 +13,8 @@ _WRAPPED: Final = re.compile(rb'\s*+\{\s*+"events"\s*+:\s*+(?=\[)')
 _END_OF_WRAPPED: Final = re.compile(rb"\s*+\}\s*+\Z")
 _END: Final = re.compile(rb"\s*+\Z")
 _STRING: Final = rb'"(?:[^"\\]|\\.)*+"'
-_OUTSIDE: Final = re.compile(_STRING + rb"|[{}\[\],]", re.DOTALL)
-_INSIDE: Final = re.compile(_STRING + rb"|[{}\[\]]", re.DOTALL)
+_OUTSIDE: Final = re.compile(_STRING + rb'|["{}\[\],]', re.DOTALL)
+_INSIDE: Final = re.compile(_STRING + rb'|["{}\[\]]', re.DOTALL)
 _WHITE: Final = b" \t\r\n"
 
 
@@ -43,6 +43,8 @@ def split(body: bytes, most: int) -> list[bytes] | None:
                     items.append(body[begin : token.start()].strip(_WHITE))
                     ending = _END_OF_WRAPPED if wrapped else _END
                     return _whole(items) if token[0] == b"]" and ending.match(body, position) else None
+            case b'"':  # a string without an end
+                return None
             case b",":
                 items.append(body[begin : token.start()].strip(_WHITE))
                 begin = position

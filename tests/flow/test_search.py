@@ -73,7 +73,7 @@ class Logged:
         self.client = client
         events = [event | {"timestamp": BASE.format(n)} for n, event in enumerate(EVENTS)]
         self.ids = [client.ingest(event) for event in events]  # one by one: each has its own received_at
-        client.found(len(events), sort="received_at")
+        settled(client, len(events), sort="received_at")
         self.bodies = [client.get(f"/logs/{event_id}").content for event_id in self.ids]
 
 
@@ -140,10 +140,18 @@ def pages(client: Client, **query: Any) -> list[dict[str, Any]]:
         cursor = {"cursor": found[-1]["next_cursor"]}
 
 
+def settled(client: Client, count: int, **query: Any) -> None:
+    """Wait until the index itself finds so many: right after its first event the store answers in its stead."""
+    deadline = time.monotonic() + 30
+    while client.found(count, **query)["answered_by"] != "index":
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+
+
 def test_events_of_one_moment_are_paged_by_id(tenant: Client) -> None:
     events = [{"action": "same", "timestamp": BASE.format(0), "metadata": {"n": n}} for n in range(25)]
     assert tenant.post("/logs/bulk", json=events).status_code == 202
-    tenant.found(25)
+    settled(tenant, 25)
     for sort in ("timestamp", "-timestamp"):
         seen = [event["id"] for page in pages(tenant, sort=sort, limit=4) for event in page["data"]]
         assert len(seen) == len(set(seen)) == 25
@@ -154,7 +162,7 @@ def test_events_of_one_moment_are_paged_by_id(tenant: Client) -> None:
 def test_events_present_at_page_one_come_exactly_once_while_others_arrive(tenant: Client, sort: str) -> None:
     first = tenant.post("/logs/bulk", json=[{"action": "early", "user_id": str(n)} for n in range(40)]).json()
     present = {item["id"] for item in first["items"]}
-    tenant.found(40)
+    settled(tenant, 40)
     ended = threading.Event()
 
     def send_more() -> None:
@@ -185,7 +193,7 @@ def test_a_relative_range_stays_where_the_first_page_put_it(tenant: Client) -> N
     now = instant.now_us()
     times = [instant.to_text(now - 4_000_000 + n * 1000) for n in range(6)]
     tenant.post("/logs/bulk", json=[{"action": "x", "timestamp": text} for text in times])
-    tenant.found(6)
+    settled(tenant, 6)
     tenant.post("/logs/bulk", json=[{"action": "y", "timestamp": instant.to_text(instant.now_us() - 7_000_000)}])
     tenant.found(1, action="y")
     query = {"from": "-10s", "limit": 2, "sort": "timestamp", "action": "x"}

@@ -149,7 +149,7 @@ def test_the_fast_and_the_slow_way_say_the_same(items: list[bytes]) -> None:
         for one, other in zip(prepare(TENANT, fast, NOW, {}), slow, strict=True):
             assert not isinstance(one, InvalidEvent)
             assert not isinstance(other, InvalidEvent)
-            assert one[1].body[-40:] == other[1].body[-40:]
+            assert one[1].body.split(b'"action"')[1] == other[1].body.split(b'"action"')[1]
 
 
 @given(st.lists(st.binary(max_size=30), max_size=20), st.integers(1, 5), st.integers(1, 60))
