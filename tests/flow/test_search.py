@@ -40,7 +40,8 @@ QUERIES: list[str] = [
     "action!=!user.login", "action=user.login&action=!doc.read", "action!=user.login&action!=net", "action=user.*",
     "action=!user.*", "action=*", "action=none", "action=doc.delete", "severity=INFO&severity=ERROR",
     "severity=info", "severity=DEBUG", "outcome=denied", "outcome=!*", "outcome=*", "outcome!=success",
-    "user_id=ana", "user_id=ana&outcome=success", "user_id=ana&outcome=denied", "user_id=\\!odd\\*", "user_id=!\\!odd\\*",
+    "user_id=ana", "user_id=ana&outcome=success", "user_id=ana&outcome=denied", "user_id=\\!odd\\*",
+    "user_id=!\\!odd\\*",
     "user_id=日本", "session_id=s-1", "user_agent=curl/8 (x\\*y)", "user_agent=curl*", "resource_type=doc",
     "resource_id=d/1", "resource_id=d/*", "request_id=r-1", "request_id=!r-1", "trace_id=t-1", "source=drive",
     "tags=red", "tags=green", "tags=red&tags=none", "tags=!red", "tags=*", "tags=!*", "tags=gr*", "action=ünï",
@@ -62,7 +63,8 @@ QUERIES: list[str] = [
     "from=2026-03-01T06:00:00Z&to=2026-03-01T03:00:00Z", "from=-1h", "to=-1h", "from=-52w", "to=now",
     "received_from=-1h", "received_to=-1h", "received_from=-1h&received_to=now&to=2026-03-01T05:00:00Z",
     "from=1960-01-01T00:00:00Z&to=9999-12-31T23:59:59Z",
-    "user_id=ana&sort=timestamp", "q=quick&sort=timestamp", "metadata.user=*&sort=-received_at", "user_id=ana&user_id=ben",
+    "user_id=ana&sort=timestamp", "q=quick&sort=timestamp", "metadata.user=*&sort=-received_at",
+    "user_id=ana&user_id=ben",
 ]  # fmt: skip
 
 

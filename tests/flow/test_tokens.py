@@ -332,9 +332,11 @@ def test_an_issued_token_has_the_roles_asked_and_no_more(running: Service, owner
 @pytest.mark.parametrize(
     "body",
     [
-        b"", b"{", b"[]", b"{}", b'{"roles":[]}', b'{"roles":["platform"]}', b'{"roles":["root"]}', b'{"roles":"admin"}',
+        b"", b"{", b"[]", b"{}", b'{"roles":[]}', b'{"roles":["platform"]}', b'{"roles":["root"]}',
+        b'{"roles":"admin"}',
         b'{"roles":["admin"],"expires_in":0}', b'{"roles":["admin"],"expires_in":86401}',
-        b'{"roles":["admin"],"expires_in":"x"}', b'{"roles":["admin"],"tenant":"x"}', b'{"roles":["admin"],"\\ud800":1}',
+        b'{"roles":["admin"],"expires_in":"x"}', b'{"roles":["admin"],"tenant":"x"}',
+        b'{"roles":["admin"],"\\ud800":1}',
         b"\xff", b"[" * 10_000,
     ],
     ids=lambda body: body[:40].decode("latin-1"),

@@ -248,9 +248,9 @@ def test_a_character_on_the_edge_of_two_pieces_is_whole(shift: int) -> None:
 
 def test_admission_bounds_what_is_in_flight_and_lets_a_lone_request_in() -> None:
     admission = Admission(100, 50)
-    with admission.admit("a", 500):  # alone, whatever its size
-        with pytest.raises(Overloaded), admission.admit("b", 1):
-            pass
+    # Alone, whatever its size.
+    with admission.admit("a", 500), pytest.raises(Overloaded), admission.admit("b", 1):
+        pass
     assert admission.in_flight == 0
     with admission.admit("a", 30):
         with pytest.raises(Overloaded, match="this tenant"), admission.admit("a", 30):
