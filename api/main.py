@@ -39,7 +39,7 @@ _BEAT_SECONDS = 1.0
 _DESCRIPTION = """Ocelot keeps the record of who did what, for each tenant apart.
 
 Send events with a token of the role `writer` or `admin`, read them with `reader` or `admin`. Put the token into
-**Authorize** above. Every error is `application/problem+json` with a stable `code`."""
+**Authorize** below. Every error is `application/problem+json` with a stable `code`."""
 
 
 def create_app(settings: Settings) -> ASGIApp:

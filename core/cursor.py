@@ -43,7 +43,7 @@ def open_(tenant: Tenant, page: Page) -> tuple[Page, Position | None]:
         return page, None
     payload = _verified(tenant, page.cursor)
     if payload.fingerprint != page.fingerprint:
-        raise _fault("belongs to another query", "cursor_of_another_query")
+        raise _fault("belongs to another query", code="cursor_of_another_query")
     return page.at(payload.timestamp, payload.received_at), payload.position
 
 
@@ -59,9 +59,9 @@ def _verified(tenant: Tenant, text: str) -> _Payload:
             raise ValueError
         decoded = _decode(payload)
     except (ValueError, binascii.Error, msgspec.DecodeError):
-        raise _fault("is not one of this log's", "bad_cursor") from None
+        raise _fault("is not one of this log's", code="bad_cursor") from None
     if decoded.version != _VERSION:
-        raise _fault("is of another version", "bad_cursor")
+        raise _fault("is of another version", code="bad_cursor")
     return decoded
 
 
@@ -69,7 +69,7 @@ def _text(raw: bytes) -> str:
     return base64.urlsafe_b64encode(raw).rstrip(b"=").decode()
 
 
-def _fault(message: str, code: str) -> InvalidQuery:
+def _fault(message: str, *, code: str) -> InvalidQuery:
     return InvalidQuery(f"the cursor {message}", code=code, errors=[FieldError(("query", "cursor"), message, code)])
 
 
