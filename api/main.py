@@ -19,7 +19,7 @@ from api.auth import Authenticator
 from api.bodies import Admission
 from api.direct import Direct, Route
 from api.middleware import Envelope
-from api.openapi import extra_schemas
+from api.openapi import extra_schemas, without_the_frameworks_own
 from api.problems import problem, problem_of
 from api.routes import access, docs, logs, service
 from api.state import State
@@ -157,6 +157,7 @@ def _openapi(app: FastAPI) -> Callable[[], dict[str, Any]]:
         if app.openapi_schema is None:
             schema = make()
             components = schema.setdefault("components", {})
+            without_the_frameworks_own(schema)
             components["schemas"] = {**extra_schemas(), **components.get("schemas", {})}
             components["securitySchemes"] = {"token": {"type": "http", "scheme": "bearer", "bearerFormat": "JWT"}}
             schema["security"] = [{"token": []}]

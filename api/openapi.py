@@ -26,10 +26,15 @@ def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
     }
 
 
+def answer(status: int, example: object, kind: str = "application/json") -> dict[int | str, dict[str, Any]]:
+    """The `responses` entry of a good answer, with an example of it."""
+    return {status: {"content": {kind: {"example": example}}}}
+
+
 def body_of(model: type[BaseModel], *, many: bool = False) -> dict[str, Any]:
     """The `requestBody` of a route that reads `model` (or many of them)."""
     one = {"$ref": f"#/components/schemas/{model.__name__}"}
-    example: dict[str, Any] = _example_of(model)
+    example: dict[str, Any] = example_of(model)
     if not many:
         return {"required": True, "content": {"application/json": {"schema": one, "example": example}}}
     forms = [
@@ -50,8 +55,8 @@ def body_of(model: type[BaseModel], *, many: bool = False) -> dict[str, Any]:
     }
 
 
-def _example_of(model: type[BaseModel]) -> dict[str, Any]:
-    """The model's own example; a bulk's event has its event's."""
+def example_of(model: type[BaseModel]) -> dict[str, Any]:
+    """The model's own example."""
     extra = model.model_config.get("json_schema_extra")
     assert isinstance(extra, dict)  # noqa: S101 - every model of a body has one
     examples: Any = extra["examples"]
@@ -118,3 +123,12 @@ SEARCH_PARAMETERS: Final[list[_Parameter]] = [
     ),
     _parameter("cursor", "`next_cursor` of the page before; the query must be the same."),
 ]
+
+
+def without_the_frameworks_own(schema: dict[str, Any]) -> None:
+    """Take out the 422 that FastAPI adds to each route with a path parameter: no route here answers so."""
+    for operation in (operation for path in schema["paths"].values() for operation in path.values()):
+        if "HTTPValidationError" in str(operation["responses"].get("422")):
+            del operation["responses"]["422"]
+    for name in ("HTTPValidationError", "ValidationError"):
+        schema.get("components", {}).get("schemas", {}).pop(name, None)

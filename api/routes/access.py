@@ -12,7 +12,7 @@ from fastapi import APIRouter, Request
 from pydantic import BaseModel, ValidationError
 
 from api import bodies
-from api.openapi import body_of, problems
+from api.openapi import answer, body_of, problems
 from api.schemas.access import KeyOut, TenantIn, TenantOut, TokenIn, TokenOut
 from api.state import state_of
 from core import accounts
@@ -23,26 +23,32 @@ _Model = TypeVar("_Model", bound=BaseModel)
 router = APIRouter(tags=["access"])
 TOKEN_SECONDS: Final = 900
 _MAX_BODY_BYTES: Final = 16 * 1024
+_GRANT: Final = {
+    "grant_type": "client_credentials",
+    "client_id": "ock_6c1f0a9be2d34785c0d1e2f3",
+    "client_secret": "ocs_...",
+}
+_GRANT_FORM: Final = {
+    "schema": {
+        "type": "object",
+        "properties": {
+            "grant_type": {"type": "string", "enum": ["client_credentials"]},
+            "client_id": {"type": "string"},
+            "client_secret": {"type": "string"},
+        },
+        "required": ["grant_type"],
+    },
+    "example": _GRANT,
+}
 _CREDENTIALS: Final = {
     "required": True,
-    "content": {
-        "application/x-www-form-urlencoded": {
-            "schema": {
-                "type": "object",
-                "properties": {
-                    "grant_type": {"type": "string", "enum": ["client_credentials"]},
-                    "client_id": {"type": "string"},
-                    "client_secret": {"type": "string"},
-                },
-                "required": ["grant_type"],
-            },
-            "example": {
-                "grant_type": "client_credentials",
-                "client_id": "ock_6c1f0a9be2d34785c0d1e2f3",
-                "client_secret": "ocs_...",
-            },
-        }
-    },
+    "content": {"application/x-www-form-urlencoded": _GRANT_FORM, "application/json": _GRANT_FORM},
+}
+_TOKEN: Final = {"access_token": "eyJhbGciOiJFUzI1NiIs...", "token_type": "Bearer", "expires_in": TOKEN_SECONDS}
+_TENANT: Final = {
+    "tenant_id": "k3v9x2m4q8w1z7t5",
+    "name": "Acme",
+    "key": {"client_id": _GRANT["client_id"], "client_secret": "ocs_...", "roles": ["admin"]},
 }
 
 
@@ -50,8 +56,8 @@ _CREDENTIALS: Final = {
     "/token",
     response_model=TokenOut,
     summary="Exchange an API key for a token",
-    description="OAuth 2 client credentials, in the form or by HTTP Basic; the token lives 15 minutes.",
-    responses=problems(400, 401, 413, 415, 503),
+    description="OAuth 2 client credentials, in the form, as JSON or by HTTP Basic; the token lives 15 minutes.",
+    responses={**answer(200, _TOKEN), **problems(400, 401, 413, 415, 503)},
     openapi_extra={"requestBody": _CREDENTIALS, "security": []},
 )
 async def exchange(request: Request) -> TokenOut:
@@ -73,7 +79,7 @@ async def exchange(request: Request) -> TokenOut:
     response_model=TenantOut,
     summary="Create a tenant",
     description="Needs the platform role. Answers with a first API key of the role admin; its secret is shown once.",
-    responses=problems(400, 401, 403, 413, 415, 422, 503),
+    responses={**answer(201, _TENANT), **problems(400, 401, 403, 413, 415, 422, 503)},
     openapi_extra={"requestBody": body_of(TenantIn)},
 )
 async def create_tenant(request: Request) -> TenantOut:
@@ -95,7 +101,7 @@ async def create_tenant(request: Request) -> TenantOut:
     response_model=TokenOut,
     summary="Issue a token for a tenant",
     description="Needs the platform role, or admin in the tenant itself.",
-    responses=problems(400, 401, 403, 404, 413, 415, 422, 503),
+    responses={**answer(201, _TOKEN), **problems(400, 401, 403, 404, 413, 415, 422, 503)},
     openapi_extra={"requestBody": body_of(TokenIn)},
 )
 async def issue_token(request: Request, tenant_id: str) -> TokenOut:
