@@ -5,7 +5,9 @@ from __future__ import annotations
 import gzip
 import json
 import os
+import random
 from pathlib import Path
+from typing import Any
 
 from cli.sources import named_fields
 from core import instant
@@ -29,7 +31,7 @@ def imported(name: str, count: int, source: str) -> list[bytes]:
 
 def small() -> bytes:
     """An event of 550 bytes."""
-    event = {
+    event: dict[str, Any] = {
         "action": "document.shared",
         "timestamp": "2026-11-20T11:40:00.123456Z",
         "outcome": "success",
@@ -52,6 +54,19 @@ def _wrapped(line: bytes) -> bytes:
     original = json.loads(line)
     named = {"action": f"aws.{original['eventName']}", "timestamp": original["eventTime"], "source": "cloudtrail"}
     return json.dumps(named, separators=(",", ":"))[:-1].encode() + b',"metadata":' + line + b"}"
+
+
+def small_ones(count: int) -> list[bytes]:
+    """`count` events of 550 bytes that differ in time, user, address and request, from 1,000 users and addresses."""
+    plain, made = small(), []
+    for n in range(count):
+        user = random.randrange(1000)
+        time = b"11:%02d:%02d.%06dZ" % (n // 60 % 60, n % 60, random.randrange(10**6))
+        event = plain.replace(b"11:40:00.123456Z", time).replace(b"ana.perez@", b"ana.p%04d@" % user)
+        event = event.replace(b"203.0.113.7", b"10.%d.%d.%d" % (user % 10, 100 + user // 10, 10 + user % 10))
+        request = b"%08x-%04x" % (random.getrandbits(32), random.getrandbits(16))
+        made.append(event.replace(b"5f0c2b1e-9a7d", request))
+    return made
 
 
 def _event(name: str, line: bytes, now: int) -> bytes:

@@ -32,7 +32,7 @@ from core.ports import (
     Receipt,
     StoreRow,
 )
-from core.rows import row_of
+from core.rows import received_at, row_of
 from core.tenant import for_system
 
 log = logging.getLogger(__name__)
@@ -58,7 +58,6 @@ class _Work:
     rows: list[StoreRow] = field(default_factory=list)
     parked: list[Parked] = field(default_factory=list)
     to_index: dict[tuple[str, str], list[IndexDocument]] = field(default_factory=lambda: defaultdict(list))
-    received_at: dict[str, int] = field(default_factory=dict)
 
 
 class Pipeline:
@@ -121,29 +120,21 @@ class Pipeline:
         with telemetry.BATCH_SECONDS.labels("store").time():
             outcomes = await self._store.insert(work.rows)
         duplicates: dict[str, list[StoreRow]] = defaultdict(list)
-        counts: dict[str, int] = defaultdict(int)
         for row, outcome in zip(work.rows, outcomes, strict=True):
             if outcome is InsertOutcome.STORED:
-                self._to_index(work, row.tenant_id, row.placement, row.id, row.body, row.received_at)
+                work.to_index[row.tenant_id, row.placement].append(IndexDocument(row.id, row.body))
             elif outcome is InsertOutcome.DUPLICATE:
                 duplicates[row.tenant_id].append(row)
             elif outcome is InsertOutcome.CONFLICT:
                 work.parked.append(_parked(row, "conflict", "another event has this id with other content"))
             else:
                 work.parked.append(_parked(row, "not_storable", str(outcome)))
-            counts[outcome if isinstance(outcome, InsertOutcome) else "parked"] += 1
-        for outcome_name, count in counts.items():
-            telemetry.CONSUMED.labels(outcome_name).inc(count)
+        _count(outcomes)
         for tenant_id, rows in duplicates.items():
             # The stored one wins: its bytes, not those that came again, go to the index.
             found = await self._store.fetch(for_system(tenant_id, "consume"), [row.id for row in rows])
             for stored in found.values():
-                self._to_index(work, tenant_id, stored.placement, stored.id, stored.body, stored.received_at)
-
-    @staticmethod
-    def _to_index(work: _Work, tenant_id: str, placement: str, event_id: str, body: bytes, received_at: int) -> None:
-        work.to_index[tenant_id, placement].append(IndexDocument(event_id, body))
-        work.received_at[event_id] = received_at
+                work.to_index[tenant_id, stored.placement].append(IndexDocument(stored.id, stored.body))
 
     async def _index_all(self, work: _Work) -> None:
         jobs = [
@@ -159,7 +150,7 @@ class Pipeline:
         self, work: _Work, tenant_id: str, placement: str, documents: Sequence[IndexDocument]
     ) -> None:
         if self._index_is_given_up():
-            await self._to_outbox(work, tenant_id, placement, documents)
+            await self._to_outbox(tenant_id, placement, documents)
             return
         try:
             async with self._index_slots:
@@ -169,7 +160,7 @@ class Pipeline:
             self._index_failed(error)
             if not self._index_is_given_up():
                 raise
-            await self._to_outbox(work, tenant_id, placement, documents)
+            await self._to_outbox(tenant_id, placement, documents)
             return
         self._index_down_since = None
         for document, outcome in zip(documents, outcomes, strict=True):
@@ -194,8 +185,16 @@ class Pipeline:
         """The outbox's drain reached the index: messages may go there again."""
         self._index_down_since = None
 
-    async def _to_outbox(self, work: _Work, tenant_id: str, placement: str, documents: Sequence[IndexDocument]) -> None:
-        await self._outbox.add([OutboxEntry(d.id, tenant_id, placement, work.received_at[d.id]) for d in documents])
+    async def _to_outbox(self, tenant_id: str, placement: str, documents: Sequence[IndexDocument]) -> None:
+        await self._outbox.add([OutboxEntry(d.id, tenant_id, placement, received_at(d.body)) for d in documents])
+
+
+def _count(outcomes: Sequence[InsertOutcome | Exception]) -> None:
+    for name in InsertOutcome:
+        if number := outcomes.count(name):
+            telemetry.CONSUMED.labels(name).inc(number)
+    if number := sum(isinstance(outcome, Exception) for outcome in outcomes):
+        telemetry.CONSUMED.labels("parked").inc(number)
 
 
 def _receipt(header: Header) -> Receipt:
