@@ -17,7 +17,7 @@ from typing import Final
 
 from core import envelope, instant, telemetry
 from core.envelope import Header, Record
-from core.errors import Invalid, OcelotError, Unavailable, UndecodableEnvelope
+from core.errors import Invalid, Unavailable, UndecodableEnvelope
 from core.ports import (
     EventIndex,
     EventStore,
@@ -112,7 +112,15 @@ class Pipeline:
             try:
                 work.rows.append(row_of(record, header.id))
             except Invalid as error:
-                work.parked.append(_parked_record(record, header.id, error, delivery.receives))
+                work.parked.append(
+                    _parked(
+                        record,
+                        "undecodable_event",
+                        error.message,
+                        envelope_id=header.id,
+                        attempts=delivery.receives,
+                    )
+                )
 
     async def _store_rows(self, work: _Work) -> None:
         if not work.rows:
@@ -126,9 +134,9 @@ class Pipeline:
             elif outcome is InsertOutcome.DUPLICATE:
                 duplicates[row.tenant_id].append(row)
             elif outcome is InsertOutcome.CONFLICT:
-                work.parked.append(_parked(row, "conflict", "another event has this id with other content"))
+                work.parked.append(_parked_row(row, "conflict", "another event has this id with other content"))
             else:
-                work.parked.append(_parked(row, "not_storable", str(outcome)))
+                work.parked.append(_parked_row(row, "not_storable", str(outcome)))
         _count(outcomes)
         for tenant_id, rows in duplicates.items():
             # The stored one wins: its bytes, not those that came again, go to the index.
@@ -166,7 +174,8 @@ class Pipeline:
         for document, outcome in zip(documents, outcomes, strict=True):
             if isinstance(outcome, IndexOutcome):
                 continue
-            work.parked.append(_parked_document(tenant_id, placement, document, outcome))
+            record = Record(tenant_id, placement, document.body)
+            work.parked.append(_parked(record, "not_indexable", str(outcome), event_id=document.id))
 
     def _index_is_given_up(self) -> bool:
         """Whether the index has been down for longer than messages should wait for it.
@@ -201,50 +210,31 @@ def _receipt(header: Header) -> Receipt:
     return Receipt(header.producer, header.sequence, header.id, header.made_at, header.events, instant.now_us())
 
 
-def _parked(row: StoreRow, reason: str, detail: str) -> Parked:
+def _parked_row(row: StoreRow, reason: str, detail: str) -> Parked:
+    record = Record(row.tenant_id, row.placement, row.body, row.content)
+    return _parked(record, reason, detail, event_id=row.id, envelope_id=row.envelope)
+
+
+def _parked(
+    record: Record,
+    reason: str,
+    detail: str,
+    *,
+    event_id: str | None = None,
+    envelope_id: str = "",
+    attempts: int = 1,
+) -> Parked:
     return Parked(
-        id=_parked_id(row.tenant_id, reason, row.body),
-        tenant_id=row.tenant_id,
-        event_id=row.id,
+        id=_parked_id(record.tenant_id, reason, record.body),
+        tenant_id=record.tenant_id,
+        event_id=event_id,
         reason=reason,
         detail=detail,
-        body=row.body,
-        placement=row.placement,
-        content=row.content,
-        envelope=row.envelope,
-        attempts=1,
-        parked_at=instant.now_us(),
-    )
-
-
-def _parked_record(record: Record, envelope_id: str, error: OcelotError, attempts: int) -> Parked:
-    return Parked(
-        id=_parked_id(record.tenant_id, "undecodable_event", record.body),
-        tenant_id=record.tenant_id,
-        event_id=None,
-        reason="undecodable_event",
-        detail=error.message,
         body=record.body,
         placement=record.placement,
         content=record.content,
         envelope=envelope_id,
         attempts=attempts,
-        parked_at=instant.now_us(),
-    )
-
-
-def _parked_document(tenant_id: str, placement: str, document: IndexDocument, error: Exception) -> Parked:
-    return Parked(
-        id=_parked_id(tenant_id, "not_indexable", document.body),
-        tenant_id=tenant_id,
-        event_id=document.id,
-        reason="not_indexable",
-        detail=str(error),
-        body=document.body,
-        placement=placement,
-        content=None,
-        envelope="",
-        attempts=1,
         parked_at=instant.now_us(),
     )
 
