@@ -18,7 +18,7 @@ from starlette.types import ASGIApp
 from api.auth import Authenticator
 from api.bodies import Admission
 from api.direct import Direct, Route
-from api.middleware import Envelope
+from api.middleware import Envelope, unforeseen
 from api.openapi import extra_schemas, without_the_frameworks_own
 from api.problems import problem, problem_of
 from api.routes import access, docs, logs, service
@@ -73,6 +73,7 @@ def create_service(settings: Settings) -> FastAPI:
     app.add_exception_handler(OcelotError, _on_error)
     app.add_exception_handler(HTTPException, _on_http_error)
     app.add_exception_handler(RequestValidationError, _on_invalid)
+    app.add_exception_handler(Exception, _on_unforeseen)  # or the framework answers 500 before the middleware sees it
     app.openapi = _openapi(app)  # type: ignore[method-assign]
     return app
 
@@ -135,6 +136,10 @@ async def _beat(state: State) -> None:
 
 async def _on_error(request: Request, error: Exception) -> Response:
     return problem_of(error, telemetry.request_id.get())
+
+
+async def _on_unforeseen(request: Request, error: Exception) -> Response:
+    return unforeseen(error, telemetry.request_id.get())
 
 
 async def _on_http_error(request: Request, error: Exception) -> Response:

@@ -11,6 +11,7 @@ from typing import Final
 
 from prometheus_client import Counter, Histogram
 from starlette.exceptions import HTTPException
+from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from api.problems import problem, problem_of
@@ -43,9 +44,10 @@ class Envelope:
         token = telemetry.request_id.set(request_id)
         started = time.perf_counter()
         status = 0
+        complete = False
 
         async def send_with_headers(message: Message) -> None:
-            nonlocal status
+            nonlocal status, complete
             if message["type"] == "http.response.start":
                 status = message["status"]
                 headers = message["headers"]
@@ -53,12 +55,15 @@ class Envelope:
                 headers.extend(h for h in _HEADERS if h[0] not in present)
                 headers.append((b"x-request-id", request_id.encode()))
             await send(message)
+            complete = message["type"] == "http.response.body" and not message.get("more_body", False)
 
         try:
             await self._app(scope, receive, send_with_headers)
         except Exception as error:
-            if status:
+            if status and not complete:
                 raise  # the answer has begun: the server can only cut it off
+            if status:
+                return  # the framework answered, by `unforeseen`, and raised the error once more
             await _answer(error, request_id)(scope, receive, send_with_headers)
         finally:
             telemetry.request_id.reset(token)
@@ -83,7 +88,13 @@ def _answer(error: Exception, request_id: str) -> ASGIApp:
         code = _CODES.get(error.status_code, "bad_request")
         return problem(error.status_code, code, error.detail, request_id, headers=error.headers)
     if not isinstance(error, OcelotError):
-        log.error("unforeseen error", exc_info=error)
+        return unforeseen(error, request_id)
+    return problem_of(error, request_id)
+
+
+def unforeseen(error: Exception, request_id: str) -> Response:
+    """The answer to an error that nobody foresaw, which goes into the log."""
+    log.error("unforeseen error", exc_info=error)
     return problem_of(error, request_id)
 
 

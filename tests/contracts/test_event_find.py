@@ -178,3 +178,13 @@ async def test_the_total_is_exact_up_to_its_bound(store: MongoEventStore) -> Non
 async def test_what_only_the_index_answers_is_refused(store: MongoEventStore, query: EventQuery) -> None:
     with pytest.raises(InvalidQuery):
         await store.find(a_scope(), query, after=None, limit=1, total_bound=1)
+
+
+async def test_times_are_plain_integers(store: MongoEventStore) -> None:
+    """The driver's own kind of integer has no place in a cursor: every page of the store's would fail."""
+    scope = a_scope()
+    await store.insert(rows(scope, 2))
+    found = (await store.find(scope, ALL, after=None, limit=2, total_bound=10)).events
+    found += (await store.fetch(scope, [found[0].id])).values()
+    assert len(found) == 3
+    assert {type(moment) for event in found for moment in (event.timestamp, event.received_at)} == {int}

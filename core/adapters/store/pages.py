@@ -45,8 +45,9 @@ def stored_of(document: BsonMap) -> Stored:
     return Stored(
         id=document["_id"],
         placement=document["placement"],
-        timestamp=document["timestamp"],
-        received_at=document["received_at"],
+        # Plain integers: the driver's Int64 goes into no cursor.
+        timestamp=int(document["timestamp"]),
+        received_at=int(document["received_at"]),
         hash=bytes(document["hash"]),
         body=document["body"].encode(),
     )
