@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final
 
@@ -13,7 +12,7 @@ from starlette.requests import Request
 
 from api.tokens import TokenVerifier
 from core.access import Permission, permissions_of
-from core.errors import Forbidden, NotFound, OcelotError, Unauthenticated, Unavailable
+from core.errors import Forbidden, NotFound, OcelotError, Unauthenticated
 from core.ports import AccessSnapshot, Control
 from core.tenant import Claims, Tenant, TenantScope, from_token
 
@@ -94,15 +93,29 @@ class Authenticator:
         return claims
 
     async def tenant(self, tenant_id: str) -> Tenant | None:
-        """A tenant by the snapshot, read anew (a few times a second at most) when it is not in it."""
+        """A tenant by the snapshot; None only by one read after the question, since a tenant may be a moment old.
+
+        Raises `Unavailable` when the store cannot tell.
+        """
         snapshot = self._snapshot or await self._refresh()
-        if tenant_id not in snapshot.tenants and time.monotonic() - self._read_at > _MISS_SECONDS:
-            with suppress(Unavailable):
-                snapshot = await self._refresh()
+        if tenant_id not in snapshot.tenants:
+            snapshot = await self._read_after(time.monotonic())
         return snapshot.tenants.get(tenant_id)
 
     async def _refresh(self) -> AccessSnapshot:
         async with self._lock:
-            self._snapshot = await self._control.snapshot()
-            self._read_at = time.monotonic()
-            return self._snapshot
+            return await self._read()
+
+    async def _read_after(self, moment: float) -> AccessSnapshot:
+        """A snapshot whose reading began after `moment`, shared by all who wait for one: a few reads a second."""
+        async with self._lock:
+            if self._snapshot is not None and self._read_at > moment:
+                return self._snapshot
+            await asyncio.sleep(max(0.0, self._read_at + _MISS_SECONDS - time.monotonic()))
+            return await self._read()
+
+    async def _read(self) -> AccessSnapshot:
+        began = time.monotonic()
+        self._snapshot = await self._control.snapshot()
+        self._read_at = began
+        return self._snapshot

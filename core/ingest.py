@@ -11,7 +11,7 @@ from core import instant
 from core.bulk import Bulk
 from core.commit import GroupCommit
 from core.envelope import Record
-from core.errors import Invalid, InvalidEvent, OcelotError
+from core.errors import Invalid, InvalidEvent, OcelotError, Unavailable
 from core.prepare import decoded, entries_of, prepare
 from core.tenant import Tenant, TenantScope
 
@@ -81,4 +81,6 @@ def item_error(error: Exception) -> ItemError:
     """The public form of why an item was not taken."""
     if not isinstance(error, OcelotError):
         return ItemError("dependency_unavailable", "the queue is unavailable", [])
+    if isinstance(error, Unavailable):
+        return ItemError(error.code, error.public, [])
     return ItemError(error.code, error.message, [msgspec.to_builtins(fault) for fault in error.errors])
