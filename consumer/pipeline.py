@@ -39,7 +39,6 @@ log = logging.getLogger(__name__)
 # With osmem a bulk of 500 real events takes under a second, far from its deadline of 15.
 INDEX_BATCH: Final = 500
 INDEX_AT_ONCE: Final = 2
-INDEX_PATIENCE: Final = 60.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +70,7 @@ class Pipeline:
         parking: Parking,
         outbox: Outbox,
         ledger: Ledger,
-        index_patience: float = INDEX_PATIENCE,
+        index_patience: float = 60.0,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._store = store

@@ -12,7 +12,7 @@ from core import instant
 from core.bulk import Bulk
 from core.commit import GroupCommit
 from core.envelope import Record
-from core.errors import Invalid, OcelotError
+from core.errors import Invalid, OcelotError, Unavailable
 from core.prepare import Entry, Prepared, decoded, entries_at_once, prepare, slices
 from core.tenant import Tenant, TenantScope
 
@@ -106,4 +106,6 @@ def item_error(error: Exception) -> ItemError:
     """The public form of why an item was not taken."""
     if not isinstance(error, OcelotError):
         return ItemError("dependency_unavailable", "the queue is unavailable", [])
+    if isinstance(error, Unavailable):
+        return ItemError(error.code, error.public, [])
     return ItemError(error.code, error.message, [msgspec.to_builtins(fault) for fault in error.errors])

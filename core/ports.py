@@ -186,7 +186,8 @@ class Parking(Protocol):
 
     async def get(self, parked_id: str) -> Parked | None: ...
 
-    async def remove(self, parked_id: str) -> bool: ...
+    async def remove(self, parked_id: str, attempts: int | None = None) -> bool:
+        """Whether it was there and is gone. With `attempts`, one that was parked again since it had so many stays."""
 
 
 @dataclass(frozen=True, slots=True)
