@@ -1,12 +1,20 @@
-"""The slow way: one walk over the tokens of an event's JSON that collects the spans to replace."""
+"""The slow way: a walk over the tokens of an event's JSON that collects the spans to replace.
+
+A token costs 1 us, so `edits` walks through the objects alone that hold a hit of the screen, and looks into the strings
+alone that a hit touches. That finds all there is: whatever is masked has a match of the screen that begins in the token
+which is to blame (the string, or the name of what is masked), and what the screen finds in its place overlaps that.
+"""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Sequence
 from typing import Final, NamedTuple
 
+from core.masking.around import Surroundings
 from core.masking.rules import MASKED, Verdict
+from core.masking.screen import Span
 
 _QUOTED_MASK: Final = b'"' + MASKED + b'"'
 _TOKEN: Final = re.compile(
@@ -15,6 +23,7 @@ _TOKEN: Final = re.compile(
 _STRING, _KEY, _NUMBER, _OPEN = 1, 2, 3, 4
 _FLAG: Final = re.compile(rb"--?[A-Za-z0-9_.-]+")
 _NAME_MEMBERS: Final = frozenset({b"name", b"key", b"field", b"header"})
+_NO_HIT: Final = (sys.maxsize, sys.maxsize)
 _LABEL_FIELDS: Final = frozenset({b"action", b"resource_type", b"resource_id", b"source", b"tags"})
 
 
@@ -60,10 +69,28 @@ class _Frame:
         self.value: Edit | None = None  # what would replace its `value`
 
 
+def edits(document: bytes, judges: Judges, hits: Sequence[Span], *, event: bool) -> list[Edit]:
+    """What to replace in valid JSON: in order and apart from each other. `event`: it is a whole event."""
+    found: list[Edit] = []
+    around = Surroundings(document)
+    end = 0
+    for hit in hits:
+        if hit[1] <= end:
+            continue
+        start = around.object_of(hit)
+        if start is None:
+            return Walk(document, judges, hits, event=event).edits()
+        walk = Walk(document, judges, hits, event=False)
+        # An object that holds one walked before it: from its beginning, for names there may seal it.
+        found = [edit for edit in found if edit.start < start] + walk.edits(start)
+        end = walk.end
+    return found
+
+
 class Walk:
     """Over valid JSON. The stack is a list, so depth costs memory and nothing else."""
 
-    def __init__(self, document: bytes, judges: Judges, *, event: bool) -> None:
+    def __init__(self, document: bytes, judges: Judges, hits: Sequence[Span], *, event: bool) -> None:
         self._document = document
         self._judges = judges
         self._event = event
@@ -71,10 +98,15 @@ class Walk:
         self._stack: list[_Frame] = []
         self._frame = _Frame(array=True, sealed=False, verdict=Verdict.PLAIN, label=False)
         self._member = b""
+        self._hits = iter(hits)
+        self._hit: Span = next(self._hits, _NO_HIT)
+        self.end = 0
+        """Where the last walk ended."""
 
-    def edits(self) -> list[Edit]:
-        """In order and apart from each other."""
-        for token in _TOKEN.finditer(self._document):
+    def edits(self, start: int = 0) -> list[Edit]:
+        """Of the value that begins at `start`, in order and apart from each other."""
+        token = None
+        for token in _TOKEN.finditer(self._document, start):
             kind = token.lastindex
             if kind == _STRING:
                 self._string(token)
@@ -86,6 +118,9 @@ class Walk:
                 self._open(array=token[_OPEN] == b"[")
             else:
                 self._close()
+                if not self._stack:
+                    break
+        self.end = token.end() if token else start
         return _apart(self._edits)
 
     def _key(self, token: re.Match[bytes]) -> None:
@@ -110,8 +145,13 @@ class Walk:
             frame.named |= self._judges.name(raw).verdict > Verdict.PLAIN
         if secret:
             self._replace(edit)
-        else:
+        elif self._is_hit(edit):
             self._inside(token, self._judges.string(raw, frame.label))
+
+    def _is_hit(self, string: Edit) -> bool:
+        while self._hit[1] < string.start:
+            self._hit = next(self._hits, _NO_HIT)
+        return self._hit[0] <= string.end
 
     def _number(self, token: re.Match[bytes]) -> None:
         frame = self._frame
