@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
 from functools import lru_cache, partial
 from itertools import accumulate
@@ -20,6 +20,7 @@ from core.masking.walk import Edit, Judges, Name, applied, edits
 
 MAX_NESTING: Final = 8
 """JSON in strings is followed this deep. A string that may hold a secret in JSON below is masked whole."""
+_NESTINGS: Final = range(MAX_NESTING + 1)
 _TOGETHER: Final = 64 * 1024
 _INTEGER: Final = re.compile(rb"[0-9]{13,19}")
 _JSON: Final = re.compile(rb"[ \t\r\n]*[{\[]")
@@ -39,6 +40,7 @@ class Masker:
         self._cached_name = lru_cache(maxsize=8192)(self._judged)
         self._text = TextRules(rules)
         self._cards = rules.cards
+        self._judges = [Judges(self._name, partial(self._string, nesting), self._number) for nesting in _NESTINGS]
 
     def mask(self, item: bytes) -> bytes:
         """`item` with its secrets masked, or `item` itself when it holds none or is not JSON."""
@@ -47,26 +49,26 @@ class Masker:
     def mask_all(self, items: Sequence[bytes]) -> list[bytes]:
         """`mask` of each item: one search through many of them stops at those alone that may hold a secret."""
         masked = list(items)
+        sizes = [0, *accumulate(map(len, items))]
         start = 0
         while start < len(items):
-            end, size = start, 0
-            while end < len(items) and size < _TOGETHER:
-                size += len(items[end])
-                end += 1
-            self._mask_together(masked, start, end)
+            end = max(start + 1, bisect_left(sizes, sizes[start] + _TOGETHER, hi=len(items)))
+            self._mask_together(masked, sizes, range(start, end))
             start = end
         return masked
 
-    def _mask_together(self, masked: list[bytes], start: int, end: int) -> None:
-        items = masked[start:end]
-        text = b"\n".join(items)
-        begins = list(accumulate((len(item) + 1 for item in items), initial=0))
+    def _mask_together(self, masked: list[bytes], sizes: list[int], indexes: range) -> None:
+        text = b"\n".join(masked[indexes.start : indexes.stop])
+
+        def begin(index: int) -> int:
+            return sizes[index] - sizes[indexes.start] + index - indexes.start
+
         at = 0
         while (hit := self._finder.first(text, at)) is not None:
             # A hit may begin with the line feed before its item, and one that needs it is no hit of the item.
-            index = bisect_right(begins, hit + 1) - 1
-            masked[start + index] = self._mask_from(items[index], max(0, hit - begins[index]))
-            at = begins[index + 1] - 1
+            index = indexes[bisect_right(indexes, hit + 1, key=begin) - 1]
+            masked[index] = self._mask_from(masked[index], max(0, hit - begin(index)))
+            at = begin(index + 1) - 1
 
     def is_likely(self, item: bytes) -> bool:
         """Whether the fast way, where it finds something, sends an item the slow way."""
@@ -83,7 +85,7 @@ class Masker:
     def _masked(self, item: bytes, hits: list[Span]) -> bytes:
         if not _is_json(item):
             return item
-        found = edits(item, self._judges(0), hits, event=True)
+        found = edits(item, self._judges[0], hits, event=True)
         return applied(item, found) if found else item
 
     def _name(self, raw: bytes) -> Name:
@@ -93,9 +95,6 @@ class Masker:
     def _judged(self, raw: bytes) -> Name:
         name = unescape(raw)
         return Name(name.lower(), self._verdict(name), self._string(MAX_NESTING, raw, label=True))
-
-    def _judges(self, nesting: int) -> Judges:
-        return Judges(self._name, partial(self._string, nesting), self._number)
 
     def _string(self, nesting: int, raw: bytes, label: bool) -> list[Edit]:
         if len(raw) < _SHORTEST or not self.may_hold(raw):
@@ -110,7 +109,7 @@ class Masker:
         if _JSON.match(text) and _is_json(text):
             if nesting >= MAX_NESTING:
                 return [] if text == MASKED else [Edit(0, len(text), MASKED)]
-            return edits(text, self._judges(nesting + 1), self._finder.spans(text), event=False)
+            return edits(text, self._judges[nesting + 1], self._finder.spans(text), event=False)
         return [Edit(start, end, MASKED) for start, end in self._text.spans(text, labels=label)]
 
     def _number(self, number: bytes) -> bool:

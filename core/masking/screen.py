@@ -93,9 +93,13 @@ class Finder:
         self._harmless = re.compile(rf'[a-z]+"(?:{"|".join(ends)})'.encode(), re.IGNORECASE)
 
     def first(self, text: bytes, start: int = 0) -> int | None:
-        """Where the first hit begins."""
-        match = self._hits.search(text, start)
-        return None if match is None else match.start()
+        """Where the first hit begins that is not the harmless name of a member."""
+        while (match := self._hits.search(text, start)) is not None:
+            start = match.start()
+            if not self._harmless.match(text, start):
+                return start
+            start += 1  # another may begin inside it
+        return None
 
     def spans(self, item: bytes, start: int = 0) -> list[Span]:
         """The hits, but for those that can be no secret; all of the item when they are too many to look at singly."""
