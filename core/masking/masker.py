@@ -22,6 +22,7 @@ MAX_NESTING: Final = 8
 """JSON in strings is followed this deep. A string that may hold a secret in JSON below is masked whole."""
 _NESTINGS: Final = range(MAX_NESTING + 1)
 _TOGETHER: Final = 64 * 1024
+_SMALL: Final = 8 * 1024
 _INTEGER: Final = re.compile(rb"[0-9]{13,19}")
 _JSON: Final = re.compile(rb"[ \t\r\n]*[{\[]")
 _SHORTEST: Final = len(b"jwt=1")
@@ -67,7 +68,11 @@ class Masker:
         while (hit := self._finder.first(text, at)) is not None:
             # A hit may begin with the line feed before its item, and one that needs it is no hit of the item.
             index = indexes[bisect_right(indexes, hit + 1, key=begin) - 1]
-            masked[index] = self._mask_from(masked[index], max(0, hit - begin(index)))
+            item, start = masked[index], max(0, hit - begin(index))
+            if len(item) < _SMALL and self._finder.is_alone(item, start):
+                at = hit + 1
+                continue
+            masked[index] = self._mask_from(item, start)
             at = begin(index + 1) - 1
 
     def is_likely(self, item: bytes) -> bool:

@@ -23,6 +23,7 @@ _LATER: Final = r"""(?:[-_. :*\[\]0-9"'\t\n\r\\]|\\+[tnr]|\\+u00[23][67ce])*"""
 _ESCAPE: Final = r"\\u00(?:2[0-589a-f]|3[0-9abdf]|[4-7][0-9a-f])"
 _URL: Final = r":(?:\\*/){2}[^\s\"'/@?#<>]*:[^\s\"'/@?#<>]+@"
 _SCHEME: Final = r"(?:bearer|basic)(?:[ \t]|\\+t)+[-a-z0-9._~+/=\\]{8}"
+_NO_WORD: Final = r"(?:^|[^0-9a-z_]|\\[bfnrt]|\\u[0-9a-f]{4})"
 _NAME_MEMBER: Final = rf'\\*"(?:name|key|field|header)\\*"{_BLANK}:{_BLANK}\\*"'
 _NAME: Final = re.compile(rb'\\*"(?:name|key|field|header)\\*"', re.IGNORECASE)
 _VALUE_MEMBER: Final = b'"value'
@@ -61,7 +62,7 @@ def patterns(rules: Rules) -> dict[str, str]:
         "equals": rf"{name}{_LATER}(?:={_BLANK}{_VALUE}|>[^<]|\\+u003e)",
         "colon": rf"{_any(names.values())}{_LATER}:{_BLANK}{_VALUE}",
         "pair": _NAME_MEMBER + rf'(?:[^"\\]|\\+[^"\\])*{name}[-_. :*\[\]0-9]*\\*"',
-        "flag": rf"-[-a-z0-9_.]*{name}[0-9]*(?:(?: |\\+[tnr])+[^\s-]|\\*\"{_BLANK},)",
+        "flag": rf"{_NO_WORD}-[-a-z0-9_.]*{name}[0-9]*(?:(?: |\\+[tnr])+[^\s-]|\\*\"{_BLANK},)",
         "escape": _ESCAPE,
         "url": _URL,
         "scheme": _SCHEME,
@@ -109,16 +110,15 @@ class Finder:
             seen += 1
             if seen > MAX_HITS:
                 return [(0, len(item))]
-            if self._is_false(item, hit.start()):
-                hits = self._hits.finditer(item, hit.start() + 1)  # another may begin inside it
+            first, end = hit.span()
+            if self._harmless.match(item, first) or self.is_alone(item, first):
+                hits = self._hits.finditer(item, first + 1)  # another may begin inside it
             else:
-                found.append(hit.span())
+                found.append((first, end))
         return found
 
-    def _is_false(self, item: bytes, start: int) -> bool:
-        """Whether it is a member of a harmless name (`"nextToken":"x"`), or a `name` in an item without a `value`."""
-        if self._harmless.match(item, start):
-            return True
+    def is_alone(self, item: bytes, start: int) -> bool:
+        """Whether a hit is a `name` in an item without a `value`."""
         return _NAME.match(item, start) is not None and _VALUE_MEMBER not in item.lower()
 
 
