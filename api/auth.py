@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final
 
@@ -13,7 +12,7 @@ from starlette.requests import Request
 
 from api.tokens import TokenVerifier
 from core.access import Permission, permissions_of
-from core.errors import Forbidden, NotFound, OcelotError, Unauthenticated, Unavailable
+from core.errors import Forbidden, NotFound, OcelotError, Unauthenticated
 from core.ports import AccessSnapshot, Control
 from core.tenant import Claims, Tenant, TenantScope, from_token
 
@@ -38,7 +37,9 @@ class Authenticator:
         self._control = control
         self._snapshot: AccessSnapshot | None = None
         self._read_at = 0.0
+        """When the snapshot's reading began, in monotonic seconds."""
         self._lock = asyncio.Lock()
+        self._missing = asyncio.Lock()
 
     async def refresh_forever(self) -> None:
         """Keep the snapshot fresh. With the store down the last one stays good: ingestion must go on."""
@@ -94,15 +95,27 @@ class Authenticator:
         return claims
 
     async def tenant(self, tenant_id: str) -> Tenant | None:
-        """A tenant by the snapshot, read anew (a few times a second at most) when it is not in it."""
+        """A tenant by the snapshot, or by one read after this call began: a tenant made a moment ago is found.
+
+        Raises `Unavailable` when the store does not answer: a tenant that was not read is not one that is gone.
+        """
+        asked = time.monotonic()
         snapshot = self._snapshot or await self._refresh()
-        if tenant_id not in snapshot.tenants and time.monotonic() - self._read_at > _MISS_SECONDS:
-            with suppress(Unavailable):
-                snapshot = await self._refresh()
+        if tenant_id not in snapshot.tenants:
+            snapshot = await self._read_since(asked)
         return snapshot.tenants.get(tenant_id)
+
+    async def _read_since(self, moment: float) -> AccessSnapshot:
+        """A snapshot whose reading began after `moment`; all who miss share one, `_MISS_SECONDS` after the last."""
+        async with self._missing:
+            if self._snapshot is None or self._read_at <= moment:
+                await asyncio.sleep(max(0.0, self._read_at + _MISS_SECONDS - time.monotonic()))
+                await self._refresh()
+            return self._snapshot or await self._refresh()
 
     async def _refresh(self) -> AccessSnapshot:
         async with self._lock:
+            began = time.monotonic()
             self._snapshot = await self._control.snapshot()
-            self._read_at = time.monotonic()
+            self._read_at = began
             return self._snapshot

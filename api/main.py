@@ -19,7 +19,7 @@ from api.auth import Authenticator
 from api.bodies import Admission
 from api.direct import Direct, Route
 from api.middleware import Envelope
-from api.openapi import extra_schemas
+from api.openapi import extra_schemas, without_the_frameworks_own
 from api.problems import problem, problem_of
 from api.routes import access, docs, logs, service
 from api.state import State
@@ -39,7 +39,7 @@ _BEAT_SECONDS = 1.0
 _DESCRIPTION = """Ocelot keeps the record of who did what, for each tenant apart.
 
 Send events with a token of the role `writer` or `admin`, read them with `reader` or `admin`. Put the token into
-**Authorize** above. Every error is `application/problem+json` with a stable `code`."""
+**Authorize** below. Every error is `application/problem+json` with a stable `code`."""
 
 
 def create_app(settings: Settings) -> ASGIApp:
@@ -60,6 +60,8 @@ def create_service(settings: Settings) -> FastAPI:
         openapi_url=f"{PREFIX}/openapi.json",
         docs_url=None,
         redoc_url=None,
+        # A redirect is no problem+json, and its target is made from the Host header.
+        redirect_slashes=False,
         lifespan=_lifespan(settings),
         servers=[{"url": settings.public_url}] if settings.public_url else None,
         separate_input_output_schemas=False,
@@ -155,6 +157,7 @@ def _openapi(app: FastAPI) -> Callable[[], dict[str, Any]]:
         if app.openapi_schema is None:
             schema = make()
             components = schema.setdefault("components", {})
+            without_the_frameworks_own(schema)
             components["schemas"] = {**extra_schemas(), **components.get("schemas", {})}
             components["securitySchemes"] = {"token": {"type": "http", "scheme": "bearer", "bearerFormat": "JWT"}}
             schema["security"] = [{"token": []}]

@@ -6,6 +6,7 @@ Because `received_at` is in the event's bytes, a redelivered event lands where i
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
@@ -14,6 +15,8 @@ from functools import lru_cache
 from typing import Final
 
 PREFIX: Final = "ocelot-logs-"
+NAME: Final = re.compile(r"[0-9]{4,8}")
+"""What `place` gives."""
 
 
 class Period(StrEnum):

@@ -246,6 +246,12 @@ class Ledger(Protocol):
     async def advance(self, settled_before: int) -> None:
         """Move each producer's frontier over the receipts done before `settled_before` (microseconds)."""
 
+    async def give_up(self, silent_since: int) -> None:
+        """Close the holes of producers without a sign of life since then (microseconds).
+
+        For a caller that saw the queue empty from then on: what was sealed and never sent will not come any more.
+        """
+
     async def complete_through(self) -> int | None:
         """Every event accepted before this moment (microseconds) is stored and indexed; None: nothing known yet."""
 

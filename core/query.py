@@ -222,8 +222,8 @@ def _value(field: str, written: str) -> Value:
     if written.endswith("*") and not written.endswith("\\*"):
         if field in ("id", "message"):
             raise _fault(field, "takes no prefix")
-        return Value(_unescaped(written[:-1]), Match.PREFIX)
-    return Value(_unescaped(written))
+        return Value(_unescaped(field, written[:-1]), Match.PREFIX)
+    return Value(_unescaped(field, written))
 
 
 def _address(written: str) -> Value:
@@ -237,13 +237,13 @@ def _address(written: str) -> Value:
         raise _fault("ip_address", "must be an IP address or a CIDR such as 10.0.0.0/8") from None
 
 
-def _unescaped(text: str) -> str:
+def _unescaped(field: str, text: str) -> str:
     if text.startswith("\\!"):
         text = text[1:]
     if text.endswith("\\*"):
         text = text[:-2] + "*"
     if not text:
-        raise InvalidQuery("a filter's value may not be empty")
+        raise _fault(field, "must have a value")
     return text
 
 

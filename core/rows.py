@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Callable
+from functools import lru_cache
 from typing import Any, Final, Required, TypedDict
 
 import msgspec
@@ -11,10 +13,13 @@ import msgspec
 from core import event, instant
 from core.envelope import Record
 from core.errors import InvalidEvent
+from core.placement import NAME as PLACEMENT
 from core.ports import StoreRow
 from core.query import ip_key
+from core.tenant import TENANT_ID
 
 _UNNAMED: Final = ("message", "salt")
+_ID: Final = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
 
 def _decoder() -> Callable[[bytes], dict[str, Any]]:
@@ -35,7 +40,11 @@ _decode: Final = _decoder()
 
 
 def row_of(record: Record, envelope: str) -> StoreRow:
-    """The row of one record; raises `InvalidEvent` when its bytes are not an event of its tenant."""
+    """The row of one record; raises `InvalidEvent` when its bytes are not an event of its tenant, on one line.
+
+    Nothing that the index would refuse to be handed may pass: it would take its whole envelope back for ever.
+    """
+    _check_form(record)
     body = record.body
     try:
         named = _decode(body)
@@ -52,8 +61,11 @@ def row_of(record: Record, envelope: str) -> StoreRow:
     tenant_id = named.pop("tenant_id")
     if tenant_id != record.tenant_id:
         raise InvalidEvent("the record names another tenant than its event")
+    event_id = named.pop("id")
+    if not _ID.fullmatch(event_id):
+        raise InvalidEvent("the event's id is not one")
     return StoreRow(
-        named.pop("id"),
+        event_id,
         tenant_id,
         record.placement,
         timestamp,
@@ -69,3 +81,18 @@ def row_of(record: Record, envelope: str) -> StoreRow:
 def received_at(body: bytes) -> int:
     """When a stored event was accepted, in microseconds."""
     return instant.from_text(event.decode_stored(body).received_at)
+
+
+def _check_form(record: Record) -> None:
+    body = record.body
+    if b"\n" in body or b"\r" in body:
+        raise InvalidEvent("the event is more than one line")
+    if not (body.startswith(b"{") and body.endswith(b"}")):
+        raise InvalidEvent("the event is not an object and nothing else")
+    if not _are_names(record.tenant_id, record.placement):
+        raise InvalidEvent("the record's tenant or placement is not one")
+
+
+@lru_cache(maxsize=4096)
+def _are_names(tenant_id: str, placement: str) -> bool:
+    return bool(TENANT_ID.fullmatch(tenant_id) and PLACEMENT.fullmatch(placement))

@@ -15,6 +15,9 @@ LIVE_MONGODB = os.environ.get("OCELOT_TEST_MONGODB_URL")
 LIVE_OPENSEARCH = os.environ.get("OCELOT_TEST_OPENSEARCH_URL")
 LIVE_SQS = os.environ.get("OCELOT_TEST_SQS_ENDPOINT_URL")
 
+DATA = Path(os.environ.get("OCELOT_DATA", Path(__file__).parents[2] / "shared" / "data"))
+"""The folder of real audit logs, which need not be there."""
+
 
 @pytest.fixture(scope="session")
 def embedded_store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
@@ -35,7 +38,6 @@ def embedded_index(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]
 @pytest.fixture(scope="session")
 def audit_logs() -> Path:
     """The folder of real audit logs, or skip where it is not there."""
-    folder = Path(os.environ.get("OCELOT_DATA", Path(__file__).parents[2] / "shared" / "data"))
-    if not folder.is_dir():
+    if not DATA.is_dir():
         pytest.skip("no folder of real audit logs (OCELOT_DATA)")
-    return folder
+    return DATA

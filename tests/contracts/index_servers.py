@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 
+import httpx
 import pytest
 import pytest_asyncio
 
+from core.adapters.index import mapping
 from core.adapters.index.opensearch import OpenSearchIndex, open_index
+from core.placement import read_alias
 from core.ports import HitPage, IndexDocument, IndexOutcome
-from core.query import EventQuery, Position
+from core.query import Condition, EventQuery, Match, Position, Value
 from core.tenant import TenantScope, for_system, new_tenant_id
 from tests import brute
 from tests.conftest import LIVE_OPENSEARCH
@@ -50,6 +53,21 @@ class Bench:
         assert [hit.id for hit in page.hits] == expected, query
         assert (page.total, page.total_exact) == (len(expected), True), query
         return expected
+
+
+def where(field: str, text: str, match: Match = Match.EQUAL) -> EventQuery:
+    return EventQuery(conditions=(Condition(field, (Value(text, match),)),))
+
+
+async def flagged(bench: Bench) -> dict[str, str]:
+    """The flags of the tenant's reduced documents, by id."""
+    found: dict[str, str] = {}
+    async with httpx.AsyncClient(base_url=bench.url) as http:
+        for flag in ("shortened", "named_only"):
+            query = {"query": {"term": {mapping.FLAG: flag}}, "size": 100}
+            answer = await http.post(f"/{read_alias(bench.scope.tenant_id)}/_search", json=query)
+            found |= {hit["_id"]: flag for hit in answer.json()["hits"]["hits"]}
+    return found
 
 
 @pytest.fixture(

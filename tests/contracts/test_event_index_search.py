@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from core.errors import InvalidQuery
-from core.event import FREE_FIELDS
+from core.event import FREE_FIELDS, decode_stored
 from core.ports import IndexDocument, IndexOutcome
 from core.query import Condition, EventQuery, Match, Position, Range, Value
 from tests import brute, brute_text
@@ -290,7 +290,7 @@ async def test_real_events_are_found_by_what_they_hold(bench: Bench, audit_logs:
             query = EventQuery(conditions=(Condition(path, (value,)),))
             assert document.id in await bench.agrees(query, documents)
         assert document.id in await bench.agrees(EventQuery(text=f'"{text}"' if '"' not in text else text), documents)
-        said = brute_text.tokens(brute.decode_stored(document.body).message or "")
+        said = brute_text.tokens(decode_stored(document.body).message or "")
         if said:
             phrase = " ".join(said[number % len(said) :][:4])
             assert document.id in await bench.agrees(EventQuery(text=f'"{phrase}"'), documents)

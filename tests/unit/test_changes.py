@@ -24,7 +24,7 @@ def written(value: object) -> bytes:
 def naive(before: Any, after: Any, at: str = "") -> set[str]:
     """The pointers, from decoded values."""
     if isinstance(before, dict) and isinstance(after, dict):
-        found = set()
+        found: set[str] = set()
         for key in before.keys() | after.keys():
             step = at + "/" + key.replace("~", "~0").replace("/", "~1")
             found |= naive(before[key], after[key], step) if key in before and key in after else {step}

@@ -1,0 +1,69 @@
+"""Counting what a service holds: the ids in its store and in its index, none left out, none merged."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from dataclasses import dataclass, field
+
+from core.query import EventQuery
+from core.tenant import for_system
+from core.wiring import Backends
+from tests.service import Client, Service
+
+_PAGE = 1000
+_END = 1 << 53
+
+
+@dataclass
+class Census:
+    """What one tenant has. `bodies` are the store's bytes by id; `indexed` lists an id as often as the index has it."""
+
+    bodies: dict[str, bytes] = field(default_factory=dict)
+    stored: list[str] = field(default_factory=list)
+    indexed: list[str] = field(default_factory=list)
+    altered: list[str] = field(default_factory=list)
+    """Ids whose bytes do not have the hash that was stored with them."""
+
+
+def take(service: Service, client: Client) -> Census:
+    """The census of the client's tenant, read from the backends and not through the service."""
+    assert client.tenant is not None
+    scope = for_system(client.tenant.id, "test")
+    census = Census()
+
+    async def count(backends: Backends) -> None:
+        async for batch in backends.store.scan(scope, start=0, end=_END, batch=_PAGE):
+            for event in batch:
+                census.stored.append(event.id)
+                census.bodies[event.id] = event.body
+                if hashlib.sha256(event.body).digest() != event.hash:
+                    census.altered.append(event.id)
+        await backends.index.refresh(scope)
+        query, after = EventQuery(sort="received_at"), None
+        while True:
+            page = await backends.index.search(scope, query, after=after, limit=_PAGE, total_bound=0)
+            census.indexed += [hit.id for hit in page.hits]
+            if len(page.hits) < _PAGE:
+                return
+            after = page.hits[-1].position
+
+    service.with_backends(count)
+    return census
+
+
+def settle(service: Service, clients: list[Client], timeout: float = 100) -> None:
+    """Wait until the queue and the outbox are empty and each tenant's index counts what its store does."""
+    scopes = [for_system(client.tenant.id, "test") for client in clients if client.tenant is not None]
+    deadline = time.monotonic() + timeout
+
+    async def left(backends: Backends) -> str:
+        depth, outbox = await backends.queue.depth(), await backends.outbox.size()
+        counts = [(await backends.store.count(scope), await backends.index.count(scope)) for scope in scopes]
+        even = all(stored == indexed for stored, indexed in counts)
+        done = depth.waiting == depth.leased == outbox == 0 and even
+        return "" if done else f"queue {depth}, outbox {outbox}, stored and indexed {counts}"
+
+    while rest := service.with_backends(left):
+        assert time.monotonic() < deadline, f"not settled within {timeout:.0f} s: {rest}"
+        time.sleep(0.5)

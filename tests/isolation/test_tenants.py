@@ -1,0 +1,286 @@
+"""Two tenants with the same keys and data: with the other's token, no route returns, counts or names anything."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import httpx
+import pytest
+
+from core.access import Role
+from core.placement import place, read_alias, write_alias
+from tests import census
+from tests.service import Client, Service
+
+EVENTS = 30
+REQUEST = {"X-Request-Id": "same-for-all"}
+
+
+@dataclass
+class Pair:
+    """Two tenants that sent the same events with the same keys; `mine` asks, `theirs` is what it must not see."""
+
+    mine: Client
+    theirs: Client
+    my_ids: list[str]
+    their_ids: list[str]
+
+    @property
+    def secrets(self) -> list[str]:
+        """What an answer to `mine` would hold if it told anything of the other."""
+        assert self.theirs.tenant is not None
+        return [self.theirs.tenant.id, *self.their_ids]
+
+
+def event(n: int) -> dict[str, Any]:
+    return {
+        "action": "file.read",
+        "message": f"Ana opened the ledger {n}",
+        "user_id": "ana",
+        "ip_address": "203.0.113.7",
+        "request_id": f"r{n}",
+        "timestamp": f"2026-11-01T10:00:{n:02}Z",
+        "metadata": {"n": n, "of": {"the": "ledger"}},
+        "idempotency_key": f"key-{n}",
+    }
+
+
+@pytest.fixture(scope="module")
+def pair(running: Service) -> Pair:
+    clients = [running.tenant("same name"), running.tenant("same name")]
+    ids = []
+    for client in clients:
+        response = client.post("/logs/bulk", json=[event(n) for n in range(EVENTS)])
+        assert response.json()["accepted"] == EVENTS
+        ids.append([item["id"] for item in response.json()["items"]])
+    for client in clients:
+        client.found(EVENTS, q="ledger")
+    return Pair(*clients, *ids)
+
+
+def silent(pair: Pair, response: httpx.Response) -> httpx.Response:
+    """The response, which names nothing of the other tenant, neither in its body nor in its headers."""
+    shown = response.text + str(response.headers)
+    assert not [secret for secret in pair.secrets if secret in shown]
+    return response
+
+
+def test_the_same_keys_and_data_make_two_logs(pair: Pair, running: Service) -> None:
+    assert not set(pair.my_ids) & set(pair.their_ids)
+    for client, ids in ((pair.mine, pair.my_ids), (pair.theirs, pair.their_ids)):
+        held = census.take(running, client)
+        assert sorted(held.stored) == sorted(held.indexed) == sorted(ids)
+
+
+# One case for each operation of the API: what `mine` may do with it tells nothing of `theirs`.
+
+
+def send_one(pair: Pair) -> None:
+    answer = silent(pair, pair.mine.post("/logs", json=event(0)))
+    assert answer.json()["id"] == pair.my_ids[0]
+
+
+def send_many(pair: Pair) -> None:
+    answer = silent(pair, pair.mine.post("/logs/bulk", json=[event(n) for n in range(EVENTS)]))
+    assert [item["id"] for item in answer.json()["items"]] == pair.my_ids
+
+
+def search(pair: Pair) -> None:
+    asked: list[dict[str, Any]] = [
+        {}, {"q": "ledger"}, {"q": "Ana opened"}, {"user_id": "ana"}, {"user_id": "*"}, {"user_id": "!nobody"},
+        {"ip_address": "0.0.0.0/0"}, {"ip_address": "::/0"}, {"metadata.of.the": "ledger"}, {"metadata.n": "*"},
+        {"message": "opened the ledger"}, {"from": "1970-01-01T00:00:00Z", "sort": "received_at"}, {"severity": "*"},
+        {"metadata.of.the": "!other", "sort": "-received_at"}, {"request_id": [f"r{n}" for n in range(EVENTS)]},
+    ]  # fmt: skip
+    for query in asked:
+        answer = silent(pair, pair.mine.get("/logs", params={"limit": 1000, **query})).json()
+        assert (answer["total"], len(answer["data"])) == (EVENTS, EVENTS), query
+        assert {found["id"] for found in answer["data"]} == set(pair.my_ids)
+    for ids in (pair.their_ids, pair.their_ids[:1]):
+        answer = pair.mine.get("/logs", params={"id": ids}).json()
+        assert (answer["total"], answer["data"], answer["next_cursor"]) == (0, [], None)
+    answer = pair.mine.get("/logs", params={"id": [pair.my_ids[0], *pair.their_ids]}).json()
+    assert [found["id"] for found in answer["data"]] == pair.my_ids[:1]
+    answer = pair.mine.get("/logs", params={"id": f"!{pair.their_ids[0]}"}).json()
+    assert answer["total"] == EVENTS
+
+
+def read_one(pair: Pair) -> None:
+    unknown = pair.mine.get(f"/logs/{uuid.uuid4()}", headers=REQUEST)
+    for id_ in pair.their_ids[:3]:
+        for path in (id_, f"{id_}?wait=0.2"):
+            answer = silent(pair, pair.mine.get(f"/logs/{path}", headers=REQUEST))
+            assert (answer.status_code, answer.content) == (404, unknown.content)
+            assert _comparable(answer) == _comparable(unknown)
+    # Knowing an event's hash does not help either.
+    etag = pair.theirs.get(f"/logs/{pair.their_ids[0]}").headers["ETag"]
+    answer = pair.mine.get(f"/logs/{pair.their_ids[0]}", headers={"If-None-Match": etag, **REQUEST})
+    assert (answer.status_code, answer.content) == (404, unknown.content)
+
+
+def exchange_key(pair: Pair) -> None:
+    form = {"grant_type": "client_credentials", "client_id": "ock_" + "0" * 24, "client_secret": "ocs_wrong"}
+    assert silent(pair, pair.mine.post("/token", data=form)).status_code == 401
+
+
+def create_tenant(pair: Pair) -> None:
+    assert silent(pair, pair.mine.post("/tenants", json={"name": "third"})).status_code == 403
+
+
+def issue_token(pair: Pair) -> None:
+    assert pair.theirs.tenant is not None
+    path, body = "/tenants/{}/tokens", {"roles": ["reader"]}
+    unknown = pair.mine.post(path.format("a" * 16), json=body, headers=REQUEST)
+    answer = pair.mine.post(path.format(pair.theirs.tenant.id), json=body, headers=REQUEST)
+    assert (answer.status_code, answer.content) == (404, unknown.content)
+    assert _comparable(answer) == _comparable(unknown)
+
+
+def tells_nothing(path: str) -> Callable[[Pair], None]:
+    def check(pair: Pair) -> None:
+        answer = silent(pair, pair.mine.get(f"{str(pair.mine.base_url).removesuffix('/api/v1/')}{path}"))
+        assert answer.status_code == 200
+        assert answer.text == pair.theirs.get(answer.request.url).text or path == "/metrics"
+
+    return check
+
+
+CASES: dict[tuple[str, str], Callable[[Pair], None]] = {
+    ("post", "/api/v1/logs"): send_one,
+    ("post", "/api/v1/logs/bulk"): send_many,
+    ("get", "/api/v1/logs"): search,
+    ("get", "/api/v1/logs/{event_id}"): read_one,
+    ("post", "/api/v1/token"): exchange_key,
+    ("post", "/api/v1/tenants"): create_tenant,
+    ("post", "/api/v1/tenants/{tenant_id}/tokens"): issue_token,
+    ("get", "/api/v1/health"): tells_nothing("/api/v1/health"),
+    ("get", "/api/v1/ready"): tells_nothing("/api/v1/ready"),
+    ("get", "/metrics"): tells_nothing("/metrics"),
+}
+
+
+def test_every_route_has_a_case(running: Service) -> None:
+    described = httpx.get(f"{running.url}/api/v1/openapi.json", timeout=30).json()
+    routes = {(method, path) for path, methods in described["paths"].items() for method in methods}
+    assert routes == set(CASES)
+
+
+@pytest.mark.parametrize("route", CASES, ids=lambda route: " ".join(route))
+def test_a_route_tells_nothing_of_another_tenant(pair: Pair, route: tuple[str, str]) -> None:
+    CASES[route](pair)
+
+
+def test_routes_of_no_description_tell_nothing(pair: Pair, running: Service) -> None:
+    for path in ("/api/v1/docs", "/api/v1/openapi.json", "/", "/api/v1", "/api/v1/tenants", "/api/v1/nothing"):
+        silent(pair, pair.mine.get(running.url + path))
+
+
+@pytest.mark.parametrize("sort", ["-timestamp", "received_at"])
+def test_a_cursor_of_another_tenant_is_refused(pair: Pair, sort: str) -> None:
+    asked: dict[str, Any] = {"limit": 5, "sort": sort, "user_id": "ana"}
+    cursor = pair.theirs.get("/logs", params=asked).json()["next_cursor"]
+    answer = silent(pair, pair.mine.get("/logs", params={**asked, "cursor": cursor}, headers=REQUEST))
+    nonsense = pair.mine.get("/logs", params={**asked, "cursor": "A" * len(cursor)}, headers=REQUEST)
+    assert (answer.status_code, answer.json()["code"]) == (400, "bad_cursor")
+    assert answer.content == nonsense.content
+
+
+NAMING_HEADERS = (
+    "X-Tenant-Id",
+    "X-Tenant",
+    "Tenant",
+    "X-Ocelot-Tenant",
+    "X-Forwarded-Tenant",
+    "X-Org-Id",
+    "X-Scope-OrgID",
+)
+
+
+@pytest.mark.parametrize("header", NAMING_HEADERS)
+def test_a_header_names_no_tenant(pair: Pair, header: str) -> None:
+    assert pair.theirs.tenant is not None
+    headers = {header: pair.theirs.tenant.id}
+    answer = silent(pair, pair.mine.get("/logs", params={"limit": 1000}, headers=headers)).json()
+    assert {found["id"] for found in answer["data"]} == set(pair.my_ids)
+    assert pair.mine.get(f"/logs/{pair.their_ids[0]}", headers=headers).status_code == 404
+    assert pair.mine.post("/logs", json=event(1), headers=headers).json()["id"] == pair.my_ids[1]
+
+
+@pytest.mark.parametrize("name", ["tenant_id", "tenant", "tenantId", "_index", "index", "routing", "preference", "_id"])
+def test_a_parameter_names_no_tenant(pair: Pair, name: str) -> None:
+    assert pair.theirs.tenant is not None
+    for named in (name, f"{name}!"):
+        answer = pair.mine.get("/logs", params={named: pair.theirs.tenant.id})
+        assert (answer.status_code, answer.json()["errors"][0]["type"]) == (400, "unknown_parameter")
+    answer = pair.mine.get(f"/logs/{pair.their_ids[0]}", params={name: pair.theirs.tenant.id})
+    assert answer.status_code == 404
+
+
+STAMPS = ("tenant", "tenant_id", "tenantId", "id", "_id", "_index", "received_at", "salt", "placement")
+
+
+@pytest.mark.parametrize("name", STAMPS)
+def test_a_field_of_the_body_names_no_tenant(pair: Pair, name: str) -> None:
+    assert pair.theirs.tenant is not None
+    forged = {"action": "forged", name: pair.theirs.tenant.id}
+    answer = pair.mine.post("/logs", json=forged)
+    assert (answer.status_code, answer.json()["errors"][0]["loc"]) == (422, [name])
+    answer = pair.mine.post("/logs/bulk", json=[forged, event(2)])
+    assert [item["status"] for item in answer.json()["items"]] == ["refused", "accepted"]
+    assert pair.mine.post("/logs/bulk", json={"events": [event(3)], name: pair.theirs.tenant.id}).status_code == 400
+    twice = f'{{"action":"forged","metadata":{{}},"{name}":"x","{name}":"{pair.theirs.tenant.id}"}}'
+    answer = pair.mine.post("/logs", content=twice, headers={"Content-Type": "application/json"})
+    assert answer.status_code == 422
+
+
+def test_a_tenant_named_in_free_form_data_is_only_data(pair: Pair, running: Service) -> None:
+    other = running.tenant("third")
+    assert pair.theirs.tenant is not None
+    named = {"tenant_id": pair.theirs.tenant.id, "_index": read_alias(pair.theirs.tenant.id)}
+    other.ingest({"action": "named", "metadata": named, "user_id": pair.theirs.tenant.id})
+    other.found(1, **{"metadata.tenant_id": pair.theirs.tenant.id})
+    for client in (pair.mine, pair.theirs):
+        client.found(0, **{"metadata.tenant_id": pair.theirs.tenant.id})
+        client.found(EVENTS)
+
+
+def test_tricks_with_names_of_indices_find_nothing(pair: Pair) -> None:
+    assert pair.theirs.tenant is not None
+    theirs = pair.theirs.tenant
+    alias = write_alias(theirs.id, place(theirs.placements, 1_790_000_000_000_000))
+    names = [read_alias(theirs.id), alias, f"{alias}-g1", "_all", "*", "ocelot-logs-*", "..", "%2e%2e", "_search"]
+    for name in names:
+        for path in (name, f"{name}/_doc/{pair.their_ids[0]}", f"../{name}", f"{name},{pair.their_ids[0]}"):
+            answer = silent_of(pair, pair.mine.get(f"/logs/{httpx.URL('', params={'p': path}).query[2:].decode()}"))
+            assert answer.status_code in (400, 404)
+        for field in ("id", "user_id", "source", "metadata.of.the", "q"):
+            answer = pair.mine.get("/logs", params={field: name})
+            assert answer.status_code in (200, 400)
+            assert {found["id"] for found in answer.json().get("data", [])} <= set(pair.my_ids)
+    for path in ("metadata.of,tenant_id", "metadata.*", "metadata.of.the:x OR tenant_id", "after_state.\u0000"):
+        answer = pair.mine.get("/logs", params={path: theirs.id})
+        assert answer.status_code == 400 or answer.json()["total"] == 0
+
+
+def test_a_role_of_one_tenant_is_none_in_another(pair: Pair, running: Service) -> None:
+    reader = running.client(pair.mine.tenant, Role.READER)
+    assert reader.post("/logs", json={"action": "x"}).status_code == 403
+    writer = running.client(pair.mine.tenant, Role.WRITER)
+    assert writer.get("/logs").status_code == 403
+    platform = running.client(None, Role.PLATFORM)
+    for answer in (platform.get("/logs"), platform.get(f"/logs/{pair.their_ids[0]}"), platform.post("/logs", json={})):
+        assert answer.status_code == 403
+        assert pair.their_ids[0] not in answer.text
+
+
+def silent_of(pair: Pair, response: httpx.Response) -> httpx.Response:
+    """As `silent`, where the request itself names the other tenant: only its events must not show."""
+    assert "ledger" not in response.text
+    return response
+
+
+def _comparable(response: httpx.Response) -> dict[str, str]:
+    return {name: value for name, value in response.headers.items() if name != "date"}
