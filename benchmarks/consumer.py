@@ -14,12 +14,15 @@ import bson
 from benchmarks import data
 from benchmarks.rows import Row, at_most
 from consumer.pipeline import Delivery, Pipeline
-from core import envelope, instant
+from core import envelope
 from core.adapters.index.client import Client
 from core.adapters.index.opensearch import OpenSearchIndex
 from core.adapters.store.client import Collection
 from core.adapters.store.inserts import insert_rows
+from core.bulk import Bulk, Form
+from core.commit import GroupCommit
 from core.envelope import Header, Record
+from core.ingest import Ingest
 from core.ports import (
     EventIndex,
     EventStore,
@@ -33,8 +36,7 @@ from core.ports import (
     Receipt,
     StoreRow,
 )
-from core.prepare import decoded, prepare
-from core.tenant import Tenant, TenantScope
+from core.tenant import Tenant, TenantScope, for_system
 
 GOAL_US: Final = 15.0
 # A receive of ten envelopes; 300 of these events make a full one.
@@ -44,7 +46,7 @@ BATCHES: Final = 16
 
 
 def run() -> list[Row]:
-    batches = [_deliveries(1 + n) for n in range(BATCHES)]
+    batches = [asyncio.run(_deliveries(1 + n)) for n in range(BATCHES)]
     bare = asyncio.run(_cost(_Store(), _Index(), batches))
     encoding = asyncio.run(_cost(_EncodingStore(), OpenSearchIndex(cast("Client", _Transport()), 1, 0), batches))
     return [
@@ -75,17 +77,32 @@ async def _cost(store: Any, index: Any, batches: Sequence[Sequence[Delivery]]) -
     return statistics.median(costs[1:])
 
 
-def _deliveries(batch: int) -> list[Delivery]:
+async def _deliveries(batch: int) -> list[Delivery]:
     """Envelopes of events as the API makes them, each with a time, a user, an address and ids of its own."""
+    commit = _Commit()
     tenant = Tenant("benchmark", "benchmark", b"\0" * 32, 0)
+    for _ in range(ENVELOPES):
+        body = b"[" + b",".join(data.small_ones(EVENTS_EACH)) + b"]"
+        await Ingest(cast("GroupCommit", commit)).many(
+            for_system(tenant.id, "benchmark"), tenant, Bulk(body, Form.JSON)
+        )
     deliveries = []
-    for n in range(ENVELOPES):
-        prepared = prepare(tenant, decoded(data.small_ones(EVENTS_EACH)), instant.now_us(), {})
-        records = [cast("tuple[str, Record]", one)[1] for one in prepared]
-        sequence = batch * ENVELOPES + n
-        header = Header(id=f"p-{sequence}", producer="p", sequence=sequence, made_at=0, events={tenant.id: EVENTS_EACH})
+    for sequence, records in enumerate(commit.taken, batch * ENVELOPES):
+        events = {tenant.id: len(records)}
+        header = Header(id=f"p-{sequence}", producer="p", sequence=sequence, made_at=0, events=events)
         deliveries.append(Delivery(envelope.pack(header, records), 1))
     return deliveries
+
+
+class _Commit:
+    """Keeps the records that it is given."""
+
+    def __init__(self) -> None:
+        self.taken: list[Sequence[Record]] = []
+
+    async def submit(self, records: Sequence[Record]) -> list[tuple[int, int, Exception]]:
+        self.taken.append(records)
+        return []
 
 
 class _Store:

@@ -50,12 +50,6 @@ def small() -> bytes:
     return json.dumps(event, separators=(",", ":")).encode()
 
 
-def _wrapped(line: bytes) -> bytes:
-    original = json.loads(line)
-    named = {"action": f"aws.{original['eventName']}", "timestamp": original["eventTime"], "source": "cloudtrail"}
-    return json.dumps(named, separators=(",", ":"))[:-1].encode() + b',"metadata":' + line + b"}"
-
-
 def small_ones(count: int) -> list[bytes]:
     """`count` events of 550 bytes that differ in time, user, address and request, from 1,000 users and addresses."""
     plain, made = small(), []
@@ -67,6 +61,12 @@ def small_ones(count: int) -> list[bytes]:
         request = b"%08x-%04x" % (random.getrandbits(32), random.getrandbits(16))
         made.append(event.replace(b"5f0c2b1e-9a7d", request))
     return made
+
+
+def _wrapped(line: bytes) -> bytes:
+    original = json.loads(line)
+    named = {"action": f"aws.{original['eventName']}", "timestamp": original["eventTime"], "source": "cloudtrail"}
+    return json.dumps(named, separators=(",", ":"))[:-1].encode() + b',"metadata":' + line + b"}"
 
 
 def _event(name: str, line: bytes, now: int) -> bytes:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Callable
+from functools import lru_cache
 from typing import Any, Final, Required, TypedDict
 
 import msgspec
@@ -17,8 +18,8 @@ from core.ports import StoreRow
 from core.query import ip_key
 from core.tenant import TENANT_ID
 
-_ID: Final = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _UNNAMED: Final = ("message", "salt")
+_ID: Final = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
 
 def _decoder() -> Callable[[bytes], dict[str, Any]]:
@@ -43,8 +44,8 @@ def row_of(record: Record, envelope: str) -> StoreRow:
 
     Nothing that the index would refuse to be handed may pass: it would take its whole envelope back for ever.
     """
-    body = record.body
     _check_form(record)
+    body = record.body
     try:
         named = _decode(body)
         timestamp = instant.from_text(named.pop("timestamp"))
@@ -60,10 +61,11 @@ def row_of(record: Record, envelope: str) -> StoreRow:
     tenant_id = named.pop("tenant_id")
     if tenant_id != record.tenant_id:
         raise InvalidEvent("the record names another tenant than its event")
-    if not _ID.fullmatch(named["id"]):
+    event_id = named.pop("id")
+    if not _ID.fullmatch(event_id):
         raise InvalidEvent("the event's id is not one")
     return StoreRow(
-        named.pop("id"),
+        event_id,
         tenant_id,
         record.placement,
         timestamp,
@@ -76,16 +78,21 @@ def row_of(record: Record, envelope: str) -> StoreRow:
     )
 
 
-def _check_form(record: Record) -> None:
-    body = record.body
-    if body.find(b"\n") >= 0 or body.find(b"\r") >= 0:
-        raise InvalidEvent("the event is more than one line")
-    if not (body.startswith(b"{") and body.endswith(b"}")):
-        raise InvalidEvent("the event is not an object and nothing else")
-    if not TENANT_ID.fullmatch(record.tenant_id) or not PLACEMENT.fullmatch(record.placement):
-        raise InvalidEvent("the record's tenant or placement is not one")
-
-
 def received_at(body: bytes) -> int:
     """When a stored event was accepted, in microseconds."""
     return instant.from_text(event.decode_stored(body).received_at)
+
+
+def _check_form(record: Record) -> None:
+    body = record.body
+    if b"\n" in body or b"\r" in body:
+        raise InvalidEvent("the event is more than one line")
+    if not (body.startswith(b"{") and body.endswith(b"}")):
+        raise InvalidEvent("the event is not an object and nothing else")
+    if not _are_names(record.tenant_id, record.placement):
+        raise InvalidEvent("the record's tenant or placement is not one")
+
+
+@lru_cache(maxsize=4096)
+def _are_names(tenant_id: str, placement: str) -> bool:
+    return bool(TENANT_ID.fullmatch(tenant_id) and PLACEMENT.fullmatch(placement))

@@ -38,21 +38,17 @@ def derived_fields(body: bytes) -> bytes:
     `flat_object` cannot tell (it knows leaves only). `{"a.b": 1}` has an object at `a`, as `{"a": {"b": 1}}` has.
     `changed_paths`: see `core.changes`.
     """
-    if _is_flat_event(body):
+    if _is_flat(body):
         return b""
     try:
         free = _free_fields(body)
-        trees = {
-            name: tree_of(bytes(raw))
-            for name in FREE_FIELDS
-            if (raw := getattr(free, name)) is not UNSET and not _is_flat(bytes(raw))
-        }
+        trees = {name: tree_of(bytes(raw)) for name in FREE_FIELDS if (raw := getattr(free, name)) is not UNSET}
     except (ValueError, RecursionError):
         return b""  # no JSON: the index itself refuses it, without spoiling the rest of the batch
     return members(paths_of(trees), _changed(free))
 
 
-def _is_flat_event(body: bytes) -> bool:
+def _is_flat(body: bytes) -> bool:
     """Whether the event certainly has neither two states nor an object or dotted key in a free-form field.
 
     Two opening braces are the event's and one free-form field's, and a dotted key has a dot, written as it is or as
@@ -76,11 +72,6 @@ def members(paths: list[str], changed: list[str]) -> bytes:
 def changed_of(body: bytes) -> list[str]:
     """The changed paths of an event's body."""
     return _changed(_free_fields(body))
-
-
-def _is_flat(document: bytes) -> bool:
-    """Whether it certainly has no object inside: 0.1 us, where walking one of 1.2 KB takes 12."""
-    return document.count(b"{") < 2 and b"." not in document
 
 
 def tree_of(document: bytes) -> Any:
