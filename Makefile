@@ -14,7 +14,7 @@ PYTHONS := python3.11 python3.12 python3.13 python3.14 python3
 COMPILE = $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
 	--no-annotate --custom-compile-command "make requirements"
 
-.PHONY: setup dev dev-api dev-consumer test test-live coverage bench lint format docs requirements hooks clean help
+.PHONY: setup dev dev-api dev-consumer test test-live faults isolation attacks coverage bench lint format docs requirements hooks clean help
 
 setup: $(READY) ## install into .venv, and nothing else
 
@@ -48,6 +48,15 @@ test: $(READY) ## all tests, on the embedded stack
 
 test-live: $(READY) ## all tests, on the real servers of OCELOT_LIVE as well
 	@OCELOT_LIVE="$(OCELOT_LIVE)" $(BIN)/python -m infra.local.live $(BIN)/python -m pytest $(ARGS)
+
+faults: $(READY) ## kill, hang and stop everything (the long form: ARGS='-m "slow or not slow"')
+	@$(BIN)/python -m pytest tests/faults -s $(ARGS)
+
+isolation: $(READY) ## one tenant against another, by every route
+	@$(BIN)/python -m pytest tests/isolation $(ARGS)
+
+attacks: $(READY) ## hostile input against the running service
+	@$(BIN)/python -m pytest tests/attacks $(ARGS)
 
 coverage: $(READY) ## branch coverage of core, api and consumer; fails under 90 %
 	@$(BIN)/python -m pytest --cov --cov-report=term-missing:skip-covered --cov-fail-under=90 $(ARGS)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import signal
+import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from typing import Any
@@ -39,7 +41,7 @@ _BEAT_SECONDS = 1.0
 _DESCRIPTION = """Ocelot keeps the record of who did what, for each tenant apart.
 
 Send events with a token of the role `writer` or `admin`, read them with `reader` or `admin`. Put the token into
-**Authorize** above. Every error is `application/problem+json` with a stable `code`."""
+**Authorize** below. Every error is `application/problem+json` with a stable `code`."""
 
 
 def create_app(settings: Settings) -> ASGIApp:
@@ -173,7 +175,7 @@ def _openapi(app: FastAPI) -> Callable[[], dict[str, Any]]:
 
 
 def serve() -> None:
-    """Run the API until SIGTERM; ends with 2 and one line for each mistake when the settings are wrong."""
+    """Run the API until SIGTERM, exit code 0; ends with 2 and one line for each mistake when the settings are wrong."""
     import uvicorn
 
     try:
@@ -182,6 +184,8 @@ def serve() -> None:
     except (BadSettings, ValueError) as error:
         raise SystemExit(f"ocelot api: {error}") from None
     telemetry.configure_logging(settings.log_level)
+    # uvicorn raises the signal again once it has drained, and a drained process has not failed.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     uvicorn.run(
         create_app(settings),
         host=settings.host,

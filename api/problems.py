@@ -96,4 +96,5 @@ def problem_of(error: Exception, request_id: str) -> Response:
     extra: dict[str, Any] = {}
     if error.errors:
         extra["errors"] = [msgspec.to_builtins(fault) for fault in error.errors]
-    return problem(status, error.code, error.message, request_id, extra=extra, headers=headers)
+    detail = error.public if isinstance(error, Unavailable) else error.message
+    return problem(status, error.code, detail, request_id, extra=extra, headers=headers)

@@ -56,7 +56,8 @@ def replay(parked_id: _Id) -> None:
         for error in await backends.queue.send([Message(envelope.pack(header, [record]))]):
             if error is not None:
                 raise error
-        await backends.parking.remove(item.id)
+        # The consumer may have parked it again already: that parking is no longer this command's to remove.
+        await backends.parking.remove(item.id, item.attempts)
 
     operator.with_backends(work)
     typer.echo(f"queued again: {parked_id}")

@@ -33,6 +33,7 @@ async def consume(settings: Settings) -> None:
             parking=backends.parking,
             outbox=backends.outbox,
             ledger=backends.ledger,
+            index_patience=settings.index_patience,
         )
         loop = Loop(
             backends.queue,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import cached_property
 from itertools import islice
 from typing import Final, TypeVar
 
@@ -37,7 +38,7 @@ _LINE: Final = re.compile(rb"\S[^\n]*")
 _SURROGATE: Final = re.compile(rb"\\u[dD][89a-fA-F]")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Bulk:
     """A bulk's body, UTF-8 already checked."""
 
@@ -48,10 +49,15 @@ class Bulk:
     def is_array(self) -> bool:
         return self.form is Form.JSON and self.body[:256].lstrip()[:1] == b"["
 
+    @cached_property
+    def is_one_line(self) -> bool:
+        """Whether no event has a line break in it, as an array of compact JSON has none."""
+        return self.body.find(b"\r") < 0 and (self.form is Form.LINES or self.body.find(b"\n") < 0)
+
     @property
     def is_dense(self) -> bool:
         """Whether decoding all of it at once could take many times its size."""
-        return self.body.count(b"{") > _MAX_BRACES
+        return len(self.body) > 2 * _MAX_BRACES and self.body.count(b"{") > _MAX_BRACES
 
     def items(self) -> list[bytes]:
         """Each event as sent. Raises `Invalid` when the body as a whole is not one of the forms.

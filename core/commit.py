@@ -8,6 +8,7 @@ cancels nothing, and 202 is said only after the queue's acknowledgement.
 from __future__ import annotations
 
 import asyncio
+import logging
 import random
 import time
 import uuid
@@ -21,6 +22,7 @@ from core.envelope import Header, Record
 from core.errors import Overloaded, Unavailable
 from core.ports import Heartbeat, Message, Queue
 
+log = logging.getLogger(__name__)
 # A tenant with this much waiting (packed) gets envelopes of its own, which SQS can then deliver fairly.
 OWN_ENVELOPE_BYTES: Final = 16 * 1024
 # One batch of SQS: ten messages.
@@ -245,6 +247,7 @@ class GroupCommit:
                     again.append(sealed)
                     continue
                 if error is not None:
+                    log.warning("envelope %d of %s was not taken: %s", sealed.sequence, self.producer, error)
                     self._voided.append(sealed.sequence)
                 self.pending_bytes -= sealed.raw_bytes
                 sealed.settle(error)

@@ -87,6 +87,11 @@ class Unavailable(OcelotError):
         super().__init__(message or f"{dependency} is unavailable")
         self.dependency = dependency
 
+    @property
+    def public(self) -> str:
+        """What a client may read: `message` may name hosts, paths and drivers."""
+        return f"the {self.dependency} is unavailable; try again"
+
 
 class Blocked(Unavailable):
     """A dependency answers but will not take writes (shard limit, read-only block, full disk): retry, with an alarm."""

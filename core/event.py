@@ -97,6 +97,8 @@ _decoder: Final = msgspec.json.Decoder(EventInput)
 _list_decoder: Final = msgspec.json.Decoder(list[EventInput])
 _encoder: Final = msgspec.json.Encoder()
 decode_stored: Final = msgspec.json.Decoder(StoredEvent).decode
+_BRACE: Final = ord("{")
+_N: Final = ord("n")
 _LINE_BREAKS: Final = bytes.maketrans(b"\n\r", b"  ")
 _STRING_OR_BRACKET: Final = re.compile(rb'"(?:[^"\\]|\\.)*"|[{}\[\]]', re.DOTALL)
 _PATH: Final = re.compile(r" - at `(?:key in )?\$(.*)`$")
@@ -125,21 +127,22 @@ def decode_all(body: bytes) -> list[EventInput]:
     return _list_decoder.decode(body)
 
 
-def check(event: EventInput, received_at: int) -> str:
+def check(event: EventInput, received_at: int, one_line: bool = False) -> str:
     """The event's own time in canonical text (`received_at` when it gives none); checks what the types do not say.
 
-    Puts free-form fields on one line; raises `InvalidEvent` naming the field.
+    Puts free-form fields on one line, unless what was sent is known to be `one_line`: looking into each costs 0.5 us.
+    Raises `InvalidEvent` naming the field.
     """
     if event.action.startswith("ocelot."):
         raise _fault("action", "actions that begin with ocelot. are the service's own", "reserved_action")
     if event.ip_address is not None and not _is_ip(event.ip_address):
         raise _fault("ip_address", "not an IPv4 or IPv6 address", "ip_address")
     if event.metadata is not UNSET:
-        event.metadata = _checked("metadata", event.metadata)
+        event.metadata = _checked("metadata", event.metadata, one_line)
     if event.before_state is not UNSET:
-        event.before_state = _checked("before_state", event.before_state)
+        event.before_state = _checked("before_state", event.before_state, one_line)
     if event.after_state is not UNSET:
-        event.after_state = _checked("after_state", event.after_state)
+        event.after_state = _checked("after_state", event.after_state, one_line)
     text = event.timestamp
     if not isinstance(text, str):
         return instant.to_text(received_at)
@@ -153,7 +156,7 @@ def check(event: EventInput, received_at: int) -> str:
 
 
 def may_be_over(line: bytes) -> bool:
-    """Whether `check_encoded` has anything to look at: a look at the line's length and brackets, 0.3 us.
+    """Whether `check_encoded` has anything to look at: a look at the line's length and brackets, 0.5 ns a byte.
 
     Brackets bound the depth from above, and most events have fewer than 64 in all.
     """
@@ -197,18 +200,16 @@ def depth_of(document: bytes) -> int:
     return deepest
 
 
-def _checked(name: str, raw: Raw | UnsetType) -> Raw | UnsetType:
+def _checked(name: str, raw: Raw | UnsetType, one_line: bool) -> Raw | UnsetType:
     """A free-form field on one line, or UNSET for null.
 
     0x0A and 0x0D, which valid JSON holds only as white space, become spaces: a line break inside `metadata` would
     otherwise be a command of its own in the index's bulk protocol.
     """
-    document = bytes(raw)  # type: ignore[arg-type]  # a buffer, which the stubs do not say
-    if document.startswith(b"{"):
-        if document.find(b"\n") < 0 and document.find(b"\r") < 0:
-            return raw
-        return Raw(document.translate(_LINE_BREAKS))
-    if document == b"null":
+    first = memoryview(raw)[0]  # type: ignore[arg-type]  # a buffer, which the stubs do not say
+    if first == _BRACE:
+        return raw if one_line else Raw(bytes(raw).translate(_LINE_BREAKS))  # type: ignore[arg-type]
+    if first == _N:
         return UNSET
     raise _fault(name, "must be an object or null", "object")
 

@@ -55,6 +55,11 @@ def parse(text: str) -> tuple[int, str]:
 
 def from_text(text: str) -> int:
     """The microseconds of `parse`."""
+    # The canonical form is what the consumer reads, twice an event and seldom twice the same: 0.4 us without the cache.
+    if len(text) == 27 and text[10] == "T" and text[19] == "." and text[26] == "Z":
+        micros = text[20:26]
+        if micros.isascii() and micros.isdigit():
+            return _second(text[:19]) * 1_000_000 + int(micros)
     return parse(text)[0]
 
 

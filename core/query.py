@@ -20,6 +20,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
+from functools import lru_cache
 from typing import Final
 
 import msgspec
@@ -145,8 +146,12 @@ def cidr_bounds(text: str) -> tuple[str, str]:
     return ip_key(str(network.network_address)), ip_key(str(network.broadcast_address))
 
 
+@lru_cache(maxsize=8192)
 def ip_key(text: str) -> str:
-    """An address as 32 hex digits, IPv4 as IPv4-mapped IPv6: sorts as addresses do."""
+    """An address as 32 hex digits, IPv4 as IPv4-mapped IPv6: sorts as addresses do. Raises ValueError for no address.
+
+    Cached, for `ipaddress` takes 9 us.
+    """
     address = ipaddress.ip_address(text)
     if isinstance(address, ipaddress.IPv4Address):
         return f"{0xFFFF_0000_0000 | int(address):032x}"

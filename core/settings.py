@@ -106,6 +106,13 @@ class Settings(BaseSettings):
     lease_seconds: float = Field(
         120.0, alias="OCELOT_LEASE_SECONDS", ge=1, le=43200, description="Lease of a received message."
     )
+    index_patience: float = Field(
+        60.0,
+        alias="OCELOT_INDEX_PATIENCE",
+        ge=0,
+        le=3600,
+        description="Seconds that messages wait for an index that is down, before the events go to the outbox.",
+    )
     receive_batch: int = Field(10, alias="OCELOT_RECEIVE_BATCH", ge=1, le=10, description="Messages received at once.")
     max_receives: int = Field(
         100, alias="OCELOT_MAX_RECEIVES", ge=1, le=1000, description="File queue: receives until a dead letter."

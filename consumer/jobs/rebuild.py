@@ -30,13 +30,18 @@ class Rebuild:
         self._ledger = ledger
 
     async def run(self) -> None:
-        """Rebuild each tenant whose index holds fewer events than its store; tries again until done."""
+        """Rebuild each tenant whose index holds fewer events than its store; tries again until done.
+
+        A mark that an earlier run was killed before it could remove goes too: it would stay for ever.
+        """
         tenants = [tenant.id for tenant in await self._patiently(self._control.tenants)]
         behind = []
         for tenant_id in tenants:
             if await self._patiently(self._is_behind, tenant_id):
                 await self._patiently(self._ledger.set_rebuilding, tenant_id, True)
                 behind.append(tenant_id)
+            elif await self._patiently(self._ledger.rebuilding, tenant_id):
+                await self._patiently(self._ledger.set_rebuilding, tenant_id, False)
         for tenant_id in behind:
             count = await self._patiently(self._fill, tenant_id)
             await self._patiently(self._ledger.set_rebuilding, tenant_id, False)

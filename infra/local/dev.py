@@ -12,6 +12,7 @@ import fcntl
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -55,9 +56,11 @@ class Child:
 class Stack:
     """The running stack in `home`; ports are chosen once, so that a restarted child is found where it was."""
 
-    def __init__(self, home: Path, port: int) -> None:
+    def __init__(self, home: Path, port: int, started: Callable[[Stack], None]) -> None:
         self.home = home
         self.port = port
+        self._started = started
+        """Told of the stack after each start of a child."""
         self.store_port = free_port()
         self.index_port = free_port()
         self.consumer_port = free_port()
@@ -111,6 +114,7 @@ class Stack:
                 raise DevFailed(f"the {child.name} keeps ending; see {self.home / (child.name + '.log')}")
             _say(f"the {child.name} ended (exit code {child.server.process.returncode}); starting it again")
             child.server = child.start()
+            self._started(self)
             if child.name == "index":
                 consumer = next(c for c in self.children if c.name == "consumer")
                 consumer.server.stop(_GRACE_SECONDS)
@@ -118,6 +122,7 @@ class Stack:
 
     def _add(self, name: str, start: Callable[[], Server]) -> None:
         self.children.append(Child(name, start, start()))
+        self._started(self)
 
     def _service(self, name: str, health: str) -> Server:
         log = self.home / f"{name}.log"
@@ -154,19 +159,20 @@ def run(home: Path, port: int) -> None:
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, stop)
     with _locked(home), _pids(home) as remember:
-        stack = Stack(home, port)
         facts = home / "dev.json"
+        # A killed run leaves its file behind, and scripts take the file for the sign that all is ready.
+        facts.unlink(missing_ok=True)
+        _require_free(port)
+        stack = Stack(home, port, remember)
         try:
             _say(f"starting the stack in {home} ...")
             stack.start()
-            remember(stack)
             written = asyncio.run(_facts(stack))
             _write(facts, written)
             _greet(stack, written)
             while not stopped["flag"]:
                 time.sleep(0.2)
                 if stack.revive():
-                    remember(stack)
                     _write(facts, written | {"pids": stack.pids})
             _say("\nstopping: draining the API, then the consumer, then the stores ...")
         except ServerFailed as error:
@@ -175,6 +181,16 @@ def run(home: Path, port: int) -> None:
             facts.unlink(missing_ok=True)
             stack.stop()
         _say("stopped; the data stays in " + str(home))
+
+
+def _require_free(port: int) -> None:
+    """Raise `DevFailed` when another program listens on `port`, whose answers would pass for this stack's API."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError as error:
+            raise DevFailed(f"port {port} cannot be had ({error.strerror}); set PORT to another") from None
 
 
 @contextlib.contextmanager
@@ -192,7 +208,7 @@ def _pids(home: Path) -> Iterator[Callable[[Stack], None]]:
     """End what an earlier run left behind when it was killed; remember what this one starts."""
     file = home / "dev.pids"
     with contextlib.suppress(OSError, ValueError):
-        for pid, started in json.loads(file.read_text()).items():
+        for pid, started in reversed(json.loads(file.read_text()).items()):  # stores last, as in `Stack.stop`
             if _started_at(int(pid)) == started:
                 os.kill(int(pid), signal.SIGTERM)
                 _await_end(int(pid), started)

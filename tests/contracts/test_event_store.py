@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import dataclasses
 import random
 from collections.abc import Callable
 
+import msgspec
 import pytest
 
 from core.adapters.store.client import Database
@@ -51,7 +51,7 @@ async def test_a_repeated_insert_is_a_duplicate(store: MongoEventStore) -> None:
 
 async def test_the_content_of_a_retry_decides_and_the_first_stays(store: MongoEventStore) -> None:
     scope = a_scope()
-    first = dataclasses.replace(rows(scope, 1)[0], content=b"c" * 32)
+    first = msgspec.structs.replace(rows(scope, 1)[0], content=b"c" * 32)
     later = {"id": first.id, "action": "user.logout"}
     retry = row(scope, body_of(scope.tenant_id, later), b"c" * 32)
     other = row(scope, body_of(scope.tenant_id, later), b"d" * 32)
@@ -83,20 +83,20 @@ async def test_of_one_id_twice_in_a_batch_the_first_wins(store: MongoEventStore)
 
 async def test_an_id_of_another_tenant_is_a_conflict_even_with_the_same_digests(store: MongoEventStore) -> None:
     mine, theirs = a_scope(), a_scope()
-    first = dataclasses.replace(rows(mine, 1)[0], content=b"c" * 32)
+    first = msgspec.structs.replace(rows(mine, 1)[0], content=b"c" * 32)
     assert await store.insert([first]) == [STORED]
-    assert await store.insert([dataclasses.replace(first, tenant_id=theirs.tenant_id)]) == [CONFLICT]
+    assert await store.insert([msgspec.structs.replace(first, tenant_id=theirs.tenant_id)]) == [CONFLICT]
     assert await store.get(theirs, first.id) is None
 
 
 @pytest.mark.parametrize(
     "spoil",
     [
-        lambda good: dataclasses.replace(good, body=b'{"\xff"}'),
-        lambda good: dataclasses.replace(good, named={"user_id": "\ud800"}),
-        lambda good: dataclasses.replace(good, named={"a\0b": "x"}),
-        lambda good: dataclasses.replace(good, timestamp=1 << 64),
-        lambda good: dataclasses.replace(good, body=b'"' + b"x" * (16 << 20) + b'"'),
+        lambda good: msgspec.structs.replace(good, body=b'{"\xff"}'),
+        lambda good: msgspec.structs.replace(good, named={"user_id": "\ud800"}),
+        lambda good: msgspec.structs.replace(good, named={"a\0b": "x"}),
+        lambda good: msgspec.structs.replace(good, timestamp=1 << 64),
+        lambda good: msgspec.structs.replace(good, body=b'"' + b"x" * (16 << 20) + b'"'),
     ],
     ids=["no text", "lone surrogate", "NUL in a key", "no int64", "over 16 MiB"],
 )

@@ -55,6 +55,13 @@ def test_the_common_event_gets_nothing() -> None:
     assert derived.derived_fields(event(b'{"a":1,"b":[2]}').body) == b""
 
 
+@pytest.mark.parametrize("key", [rb"a.b", rb"a\u002Eb", rb"a.\"b", rb"\\a.b\\", rb"a.b\/"])
+def test_a_dotted_key_is_seen_in_a_flat_object(key: bytes) -> None:
+    assert members_of(event(b'{"x":"v.","%b" :1}' % key).body)["paths"] == [
+        "metadata." + json.loads(b'"%b"' % key).split(".")[0]
+    ]
+
+
 def test_changed_paths_are_derived() -> None:
     body = stamped({"action": "a", "before_state": {"a": 1}, "after_state": {"a": 2}}, TENANT, 1).body
     assert members_of(body) == {"changed_paths": ["/a"]}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import Any, Final
 
 import msgspec
@@ -27,6 +28,7 @@ _free_fields: Final = msgspec.json.Decoder(_FreeFields).decode
 # Numbers are not looked at; without the hook a float such as 1e400 would be refused.
 _tree: Final = msgspec.json.Decoder(float_hook=len).decode
 _encode: Final = msgspec.json.Encoder().encode
+_DOTTED_KEY: Final = re.compile(rb'\.[^"\\]*(?:\\.[^"\\]*)*"[ \t\r\n]*:')
 
 
 def derived_fields(body: bytes) -> bytes:
@@ -36,16 +38,25 @@ def derived_fields(body: bytes) -> bytes:
     `flat_object` cannot tell (it knows leaves only). `{"a.b": 1}` has an object at `a`, as `{"a": {"b": 1}}` has.
     `changed_paths`: see `core.changes`.
     """
+    if _is_flat(body):
+        return b""
     try:
         free = _free_fields(body)
-        trees = {
-            name: tree_of(bytes(raw))
-            for name in FREE_FIELDS
-            if (raw := getattr(free, name)) is not UNSET and not _is_flat(bytes(raw))
-        }
+        trees = {name: tree_of(bytes(raw)) for name in FREE_FIELDS if (raw := getattr(free, name)) is not UNSET}
     except (ValueError, RecursionError):
         return b""  # no JSON: the index itself refuses it, without spoiling the rest of the batch
     return members(paths_of(trees), _changed(free))
+
+
+def _is_flat(body: bytes) -> bool:
+    """Whether the event certainly has neither two states nor an object or dotted key in a free-form field.
+
+    Two opening braces are the event's and one free-form field's, and a dotted key has a dot, written as it is or as
+    an escape, before the quote and colon that end it. That takes 0.7 us of an event of 550 bytes, to look into it 6.
+    """
+    if body.count(b"{") > 2 or b"\\u002" in body:
+        return False
+    return _DOTTED_KEY.search(body, body.rfind(b"{")) is None
 
 
 def members(paths: list[str], changed: list[str]) -> bytes:
@@ -61,11 +72,6 @@ def members(paths: list[str], changed: list[str]) -> bytes:
 def changed_of(body: bytes) -> list[str]:
     """The changed paths of an event's body."""
     return _changed(_free_fields(body))
-
-
-def _is_flat(document: bytes) -> bool:
-    """Whether it certainly has no object inside: 0.1 us, where walking one of 1.2 KB takes 12."""
-    return document.count(b"{") < 2 and b"." not in document
 
 
 def tree_of(document: bytes) -> Any:

@@ -35,9 +35,10 @@ class MongoParking:
             document = await self._parked.find_one({"_id": parked_id})
         return None if document is None else _parked(document)
 
-    async def remove(self, parked_id: str) -> bool:
+    async def remove(self, parked_id: str, attempts: int | None = None) -> bool:
+        asked: BsonMap = {"_id": parked_id} if attempts is None else {"_id": parked_id, "attempts": attempts}
         with store_calls():
-            return (await self._parked.delete_one({"_id": parked_id})).deleted_count == 1
+            return (await self._parked.delete_one(asked)).deleted_count == 1
 
 
 def _first(item: Parked) -> BsonMap:

@@ -1,0 +1,85 @@
+"""An index that lost its memory: filled again from the store, saying so, and answered by the store meanwhile."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Any
+
+from core.tenant import for_system
+from core.wiring import Backends
+from tests import census
+from tests.faults.stack import Stack, embedded
+from tests.service import Client
+
+
+def test_a_killed_index_is_filled_again(tmp_path: Path) -> None:
+    with embedded(tmp_path, OCELOT_REBUILD_ON_START="true") as stack:
+        client = stack.service.tenant("rebuilt")
+        for start in range(0, 4_000, 1_000):
+            items = [{"action": "kept", "user_id": f"u{n % 7}", "message": "kept"} for n in range(start, start + 1_000)]
+            assert client.post("/logs/bulk", json=items).json()["accepted"] == 1_000
+        client.found(4_000, q="kept")
+        stack.service.consumer.stop()
+        stack.kill("index")
+        stack.start("index")
+        stack.service.consumer.start()
+        _answers_while_it_rebuilds(client)
+        census.settle(stack.service, [client])
+        held = census.take(stack.service, client)
+        assert len(held.stored) == 4_000
+        assert sorted(held.indexed) == sorted(held.stored)
+        _await_not_rebuilding(client)
+        assert client.found(4_000, user_id="*")["answered_by"] == "index"
+
+
+def _answers_while_it_rebuilds(client: Client) -> None:
+    """Named filters have every event at every moment; the index alone would not."""
+    seen = 0
+    deadline = time.monotonic() + 60
+    while True:
+        answer = _search(client, action="kept")
+        if answer["watermark"]["rebuilding"]:
+            seen += 1
+            assert (answer["answered_by"], answer["total"]) == ("store", 4_000)
+            assert _search(client, q="kept")["total"] <= 4_000
+        elif seen:
+            return
+        assert time.monotonic() < deadline, f"seen rebuilding {seen} times"
+
+
+def _search(client: Client, **query: str) -> dict[str, Any]:
+    response = client.get("/logs", params={**query, "limit": 1})
+    assert response.status_code == 200, (query, response.text, response.elapsed)
+    answer: dict[str, Any] = response.json()
+    return answer
+
+
+def test_a_rebuild_that_was_cut_off_after_its_last_event_is_over(tmp_path: Path) -> None:
+    """The mark of a rebuild must not outlive a consumer that was killed before it took the mark away."""
+    with embedded(tmp_path, OCELOT_REBUILD_ON_START="true") as stack:
+        client = stack.service.tenant("cut off")
+        client.ingest({"action": "kept"})
+        client.found(1, action="kept")
+        _mark(stack, client)
+        assert client.get("/logs").json()["watermark"]["rebuilding"] is True
+        stack.kill("consumer")
+        stack.start("consumer")
+        _await_not_rebuilding(client)
+
+
+def _mark(stack: Stack, client: Client) -> None:
+    assert client.tenant is not None
+    scope = for_system(client.tenant.id, "test")
+
+    async def mark(backends: Backends) -> None:
+        await backends.ledger.set_rebuilding(scope.tenant_id, True)
+
+    stack.service.with_backends(mark)
+
+
+def _await_not_rebuilding(client: Client, timeout: float = 30) -> None:
+    deadline = time.monotonic() + timeout
+    while client.get("/logs", params={"limit": 1}).json()["watermark"]["rebuilding"]:
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
