@@ -42,11 +42,12 @@ class Order:
 
 
 def stored_of(document: BsonMap) -> Stored:
+    """The event of a document; its numbers are plain ints, which the driver's Int64 is not to an encoder of cursors."""
     return Stored(
         id=document["_id"],
         placement=document["placement"],
-        timestamp=document["timestamp"],
-        received_at=document["received_at"],
+        timestamp=int(document["timestamp"]),
+        received_at=int(document["received_at"]),
         hash=bytes(document["hash"]),
         body=document["body"].encode(),
     )
