@@ -42,10 +42,10 @@ class Order:
 
 
 def stored_of(document: BsonMap) -> Stored:
+    """The event of a document; its numbers are plain ints, which the driver's Int64 is not to an encoder of cursors."""
     return Stored(
         id=document["_id"],
         placement=document["placement"],
-        # Plain integers: the driver's Int64 goes into no cursor.
         timestamp=int(document["timestamp"]),
         received_at=int(document["received_at"]),
         hash=bytes(document["hash"]),
