@@ -54,7 +54,7 @@ def _bulk() -> dict[str, Any]:
 
 
 def slow_shares() -> list[dict[str, Any]]:
-    """For each file of real logs: how many events the screen stops, go slowly and are changed, and a slow one's cost."""
+    """For each file of real logs: how many events the screen stops, go slowly and change, and a slow one's cost."""
     shares = []
     for path in sorted(DATA.glob("*.ndjson.gz")):
         lines = list(_lines(path.name.removesuffix(".ndjson.gz")))
