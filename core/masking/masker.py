@@ -23,6 +23,7 @@ MAX_NESTING: Final = 8
 _NESTINGS: Final = range(MAX_NESTING + 1)
 _TOGETHER: Final = 64 * 1024
 _SMALL: Final = 8 * 1024
+_SHORTEST_CARD: Final = 13
 _INTEGER: Final = re.compile(rb"[0-9]{13,19}")
 _JSON: Final = re.compile(rb"[ \t\r\n]*[{\[]")
 _SHORTEST: Final = len(b"jwt=1")
@@ -46,6 +47,10 @@ class Masker:
     def mask(self, item: bytes) -> bytes:
         """`item` with its secrets masked, or `item` itself when it holds none or is not JSON."""
         return self._mask_from(item, 0) if self.may_hold(item) else item
+
+    def may_hold_secret(self, body: bytes) -> bool:
+        """`may_hold` of many events' bytes: it stops at the first hit, where that reads on to the end."""
+        return self._finder.first(body) is not None
 
     def mask_all(self, items: Sequence[bytes]) -> list[bytes]:
         """`mask` of each item: one search through many of them stops at those alone that may hold a secret."""
@@ -118,7 +123,9 @@ class Masker:
         return [Edit(start, end, MASKED) for start, end in self._text.spans(text, labels=label)]
 
     def _number(self, number: bytes) -> bool:
-        return self._cards and _INTEGER.fullmatch(number) is not None and cards.is_card(number)
+        if len(number) < _SHORTEST_CARD or not self._cards:
+            return False
+        return _INTEGER.fullmatch(number) is not None and cards.is_card(number)
 
 
 def _is_json(document: bytes) -> bool:
@@ -133,4 +140,4 @@ def _is_json(document: bytes) -> bool:
 DEFAULT: Final = Masker()
 mask: Final = DEFAULT.mask
 mask_all: Final = DEFAULT.mask_all
-may_hold_secret: Final = DEFAULT.may_hold
+may_hold_secret: Final = DEFAULT.may_hold_secret

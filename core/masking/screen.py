@@ -91,7 +91,7 @@ class Finder:
     def __init__(self, rules: Rules) -> None:
         self._hits = re2.compile(_pattern(rules), _options())
         ends = (f'(?<={name}")' for name in _joined(rules.harmless))
-        self._harmless = re.compile(rf'[a-z]+"(?:{"|".join(ends)})'.encode(), re.IGNORECASE)
+        self._harmless = re.compile(rf'[a-z]++"(?:{"|".join(ends)})'.encode(), re.IGNORECASE)
 
     def first(self, text: bytes, start: int = 0) -> int | None:
         """Where the first hit begins that is not the harmless name of a member."""

@@ -75,17 +75,17 @@ def edits(document: bytes, judges: Judges, hits: Sequence[Span], *, event: bool)
     """What to replace in valid JSON: in order and apart from each other. `event`: it is a whole event."""
     found: list[Edit] = []
     around = Surroundings(document)
-    end = 0
+    begin = end = 0
     for hit in hits:
         if hit[1] <= end:
             continue
         start = around.object_of(hit)
-        if start is None:
+        # An object around one that is walked already: from the beginning, lest each of many around it walks it again.
+        if start is None or start < begin:
             return Walk(document, judges, hits, event=event).edits()
         walk = Walk(document, judges, hits, event=False)
-        # An object that holds one walked before it: from its beginning, for names there may seal it.
-        found = [edit for edit in found if edit.start < start] + walk.edits(start)
-        end = walk.end
+        found += walk.edits(start)
+        begin, end = start, walk.end
     return found
 
 
@@ -99,6 +99,7 @@ class Walk:
         self._edits: list[Edit] = []
         self._stack: list[_Frame] = []
         self._frame = _Frame(True, False, _PLAIN, False)
+        self._in_order = True
         self._member = b""
         self._hits = iter(hits)
         self._hit: Span = next(self._hits, _NO_HIT)
@@ -123,7 +124,7 @@ class Walk:
                 if not self._stack:
                     break
         self.end = token.end() if token else start
-        return _apart(self._edits)
+        return self._edits if self._in_order else _apart(self._edits)
 
     def _key(self, token: re.Match[bytes]) -> None:
         name, frame = self._judges.name(token[_STRING]), self._frame
@@ -159,11 +160,10 @@ class Walk:
     def _number(self, token: re.Match[bytes]) -> None:
         frame = self._frame
         secret = frame.verdict > _COUNT or (frame.sealed and frame.verdict >= _PLAIN)
-        edit = Edit(*token.span(_NUMBER), _QUOTED_MASK)
-        if not frame.array and self._member == b"value":
-            frame.value = edit
         if secret or self._judges.number(token[_NUMBER]):
-            self._edits.append(edit)
+            self._edits.append(Edit(*token.span(_NUMBER), _QUOTED_MASK))
+        if self._member == b"value" and not frame.array:
+            frame.value = Edit(*token.span(_NUMBER), _QUOTED_MASK)
 
     def _open(self, *, array: bool) -> None:
         parent = self._frame
@@ -176,6 +176,7 @@ class Walk:
         frame = self._frame
         if not frame.array and frame.named and frame.value is not None:
             self._replace(frame.value)
+            self._in_order = False
         self._frame = self._stack.pop()
 
     def _replace(self, edit: Edit) -> None:
