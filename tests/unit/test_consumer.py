@@ -18,7 +18,6 @@ from core.envelope import Record
 from core.errors import Blocked, Invalid, InvalidEvent, Unavailable, UndecodableEnvelope
 from tests.unit.ports import TENANT, Index, Ledger, Outbox, Parking, Queue, Store, anything, envelope, record
 
-
 X1, X2, X3 = (f"00000000-0000-7000-8000-00000000000{n}" for n in (1, 2, 3))
 
 
