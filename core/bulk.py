@@ -16,7 +16,9 @@ from core.errors import FieldError, Invalid, TooLarge
 from core.splitting import split
 
 MAX_EVENTS: Final = 10_000
-# An event takes a brace and 250 bytes once decoded, an item a comma and 100: more of them are counted before that.
+# An event takes a brace and 250 bytes once decoded, an item a comma and 100: more of them are counted before that,
+# in a body that is large enough to matter (a count takes 0.5 ns a byte).
+_DENSE_BYTES: Final = 4 * 1024 * 1024
 _MAX_BRACES: Final = 20 * MAX_EVENTS
 _MAX_COMMAS: Final = 60 * MAX_EVENTS
 T = TypeVar("T")
@@ -57,7 +59,11 @@ class Bulk:
     @property
     def is_dense(self) -> bool:
         """Whether decoding all of it at once could take many times its size."""
-        return len(self.body) > 2 * _MAX_BRACES and self.body.count(b"{") > _MAX_BRACES
+        return len(self.body) > _DENSE_BYTES and self.body.count(b"{") > _MAX_BRACES
+
+    @property
+    def _has_many_items(self) -> bool:
+        return len(self.body) > _DENSE_BYTES and self.body.count(b",") > _MAX_COMMAS
 
     def items(self) -> list[bytes]:
         """Each event as sent. Raises `Invalid` when the body as a whole is not one of the forms.
@@ -67,7 +73,7 @@ class Bulk:
         if self.form is Form.LINES:
             lines = islice(_LINE.finditer(self.body), MAX_EVENTS + 1)
             return bounded([line[0] for line in lines])
-        if self.body.count(b",") > _MAX_COMMAS and (found := split(self.body, MAX_EVENTS)) is not None:
+        if self._has_many_items and (found := split(self.body, MAX_EVENTS)) is not None:
             return bounded(found)
         try:
             if self.is_array:
