@@ -37,7 +37,9 @@ class Authenticator:
         self._control = control
         self._snapshot: AccessSnapshot | None = None
         self._read_at = 0.0
+        """When the snapshot's reading began, in monotonic seconds."""
         self._lock = asyncio.Lock()
+        self._missing = asyncio.Lock()
 
     async def refresh_forever(self) -> None:
         """Keep the snapshot fresh. With the store down the last one stays good: ingestion must go on."""
@@ -93,29 +95,27 @@ class Authenticator:
         return claims
 
     async def tenant(self, tenant_id: str) -> Tenant | None:
-        """A tenant by the snapshot; None only by one read after the question, since a tenant may be a moment old.
+        """A tenant by the snapshot, or by one read after this call began: a tenant made a moment ago is found.
 
-        Raises `Unavailable` when the store cannot tell.
+        Raises `Unavailable` when the store does not answer: a tenant that was not read is not one that is gone.
         """
+        asked = time.monotonic()
         snapshot = self._snapshot or await self._refresh()
         if tenant_id not in snapshot.tenants:
-            snapshot = await self._read_after(time.monotonic())
+            snapshot = await self._read_since(asked)
         return snapshot.tenants.get(tenant_id)
+
+    async def _read_since(self, moment: float) -> AccessSnapshot:
+        """A snapshot whose reading began after `moment`; all who miss share one, `_MISS_SECONDS` after the last."""
+        async with self._missing:
+            if self._snapshot is None or self._read_at <= moment:
+                await asyncio.sleep(max(0.0, self._read_at + _MISS_SECONDS - time.monotonic()))
+                await self._refresh()
+            return self._snapshot or await self._refresh()
 
     async def _refresh(self) -> AccessSnapshot:
         async with self._lock:
-            return await self._read()
-
-    async def _read_after(self, moment: float) -> AccessSnapshot:
-        """A snapshot whose reading began after `moment`, shared by all who wait for one: a few reads a second."""
-        async with self._lock:
-            if self._snapshot is not None and self._read_at > moment:
-                return self._snapshot
-            await asyncio.sleep(max(0.0, self._read_at + _MISS_SECONDS - time.monotonic()))
-            return await self._read()
-
-    async def _read(self) -> AccessSnapshot:
-        began = time.monotonic()
-        self._snapshot = await self._control.snapshot()
-        self._read_at = began
-        return self._snapshot
+            began = time.monotonic()
+            self._snapshot = await self._control.snapshot()
+            self._read_at = began
+            return self._snapshot

@@ -13,10 +13,13 @@ from typing import Final
 import zstandard
 from starlette.requests import ClientDisconnect, Request
 
-from core.bulk import Form
+from core.bulk import MAX_EVENTS, Form
 from core.errors import Invalid, Overloaded, TooLarge
 
 _CHUNK: Final = 64 * 1024
+_GZIP_READ: Final = 16 * 1024
+# Four bytes of zstd can stand for 128 KiB: a piece of this size unpacks to 16 MiB at most.
+_ZSTD_READ: Final = 512
 _MAX_WINDOW: Final = 8 * 1024 * 1024
 _JSON_TYPES: Final = frozenset({"", "application/json"})
 _NDJSON_TYPES: Final = frozenset({"application/x-ndjson", "application/ndjson", "application/jsonl"})
@@ -108,9 +111,14 @@ def check_utf8(body: bytes) -> None:
         raise Invalid("the body is not UTF-8", code="invalid_utf8") from None
 
 
+def media_type(request: Request) -> str:
+    """The body's media type in lower case without parameters; "" when none is given."""
+    return request.headers.get("content-type", "").split(";", 1)[0].strip().lower()
+
+
 def form_of(request: Request) -> Form:
     """The form that a bulk's Content-Type promises."""
-    kind = request.headers.get("content-type", "").split(";", 1)[0].strip().lower()
+    kind = media_type(request)
     if kind in _NDJSON_TYPES:
         return Form.LINES
     if kind in _JSON_TYPES:
@@ -119,30 +127,47 @@ def form_of(request: Request) -> Form:
 
 
 def _gunzip(packed: bytes, limit: int) -> bytes:
+    """All members one after another; read in pieces, since what is left over is copied at the end of each member."""
     out = io.BytesIO()
-    rest = packed
-    while rest:  # a gzip body may have several members
-        member = zlib.decompressobj(wbits=31)
-        while rest and not member.eof:
+    members, member = 0, None
+    for start in range(0, len(packed), _GZIP_READ):
+        rest = packed[start : start + _GZIP_READ]
+        while rest:
+            if member is None or member.eof:
+                member, members = zlib.decompressobj(wbits=31), members + 1
+                _check_members(members)
             out.write(member.decompress(rest, limit + 1 - out.tell()))
             if out.tell() > limit:
                 raise _too_large(limit)
-            rest = member.unconsumed_tail
-        if not member.eof:
-            raise zlib.error("cut off")
-        rest = member.unused_data
+            rest = member.unused_data if member.eof else member.unconsumed_tail
+    if member is not None and not member.eof:
+        raise zlib.error("cut off")
     return out.getvalue()
 
 
 def _unzstd(packed: bytes, limit: int) -> bytes:
+    """All frames one after another. (zstandard's own reader takes a body that was cut off for one that ended.)"""
     out = io.BytesIO()
-    window = zstandard.ZstdDecompressor(max_window_size=_MAX_WINDOW)
-    with window.stream_reader(io.BytesIO(packed), read_across_frames=True) as reader:
-        while chunk := reader.read(_CHUNK):
-            out.write(chunk)
+    decompressor = zstandard.ZstdDecompressor(max_window_size=_MAX_WINDOW)
+    frames, frame = 0, None
+    for start in range(0, len(packed), _ZSTD_READ):
+        rest = packed[start : start + _ZSTD_READ]
+        while rest:
+            if frame is None or frame.eof:
+                frame, frames = decompressor.decompressobj(), frames + 1
+                _check_members(frames)
+            out.write(frame.decompress(rest))
             if out.tell() > limit:
                 raise _too_large(limit)
+            rest = frame.unused_data if frame.eof else b""
+    if frame is not None and not frame.eof:
+        raise zstandard.ZstdError("cut off")
     return out.getvalue()
+
+
+def _check_members(count: int) -> None:
+    if count > MAX_EVENTS:
+        raise Invalid(f"a packed body may have {MAX_EVENTS} members", code="bad_encoding")
 
 
 def _too_large(limit: int) -> TooLarge:

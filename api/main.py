@@ -10,17 +10,18 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from typing import Any
 
-from core.wiring import Backends, open_backends
 from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
+from starlette.types import ASGIApp
 
 from api.auth import Authenticator
 from api.bodies import Admission
-from api.middleware import Envelope
-from api.openapi import extra_schemas
+from api.direct import Direct, Route
+from api.middleware import Envelope, unforeseen
+from api.openapi import extra_schemas, without_the_frameworks_own
 from api.problems import problem, problem_of
 from api.routes import access, docs, logs, service
 from api.state import State
@@ -32,6 +33,7 @@ from core.ingest import Ingest
 from core.keys import signing_key_pem
 from core.search import Search
 from core.settings import BadSettings, Settings, load
+from core.wiring import Backends, open_backends
 
 log = logging.getLogger(__name__)
 PREFIX = "/api/v1"
@@ -39,11 +41,20 @@ _BEAT_SECONDS = 1.0
 _DESCRIPTION = """Ocelot keeps the record of who did what, for each tenant apart.
 
 Send events with a token of the role `writer` or `admin`, read them with `reader` or `admin`. Put the token into
-**Authorize** above. Every error is `application/problem+json` with a stable `code`."""
+**Authorize** below. Every error is `application/problem+json` with a stable `code`."""
 
 
-def create_app(settings: Settings) -> FastAPI:
-    """The application; its lifespan opens the backends and drains what is in flight before it closes them."""
+def create_app(settings: Settings) -> ASGIApp:
+    """The whole application: the service behind its one middleware, the hot routes beside the framework."""
+    hot = {
+        ("POST", f"{PREFIX}/logs"): Route("/logs", logs.send_event),
+        ("POST", f"{PREFIX}/logs/bulk"): Route("/logs/bulk", logs.send_events),
+    }
+    return Envelope(Direct(create_service(settings), hot))
+
+
+def create_service(settings: Settings) -> FastAPI:
+    """Every route; its lifespan opens the backends and drains what is in flight before it closes them."""
     app = FastAPI(
         title="Ocelot",
         version="0.1.0",
@@ -51,6 +62,8 @@ def create_app(settings: Settings) -> FastAPI:
         openapi_url=f"{PREFIX}/openapi.json",
         docs_url=None,
         redoc_url=None,
+        # A redirect is no problem+json, and its target is made from the Host header.
+        redirect_slashes=False,
         lifespan=_lifespan(settings),
         servers=[{"url": settings.public_url}] if settings.public_url else None,
         separate_input_output_schemas=False,
@@ -62,7 +75,7 @@ def create_app(settings: Settings) -> FastAPI:
     app.add_exception_handler(OcelotError, _on_error)
     app.add_exception_handler(HTTPException, _on_http_error)
     app.add_exception_handler(RequestValidationError, _on_invalid)
-    app.add_middleware(Envelope)
+    app.add_exception_handler(Exception, _on_unforeseen)  # or the framework answers 500 before the middleware sees it
     app.openapi = _openapi(app)  # type: ignore[method-assign]
     return app
 
@@ -74,6 +87,8 @@ def _lifespan(settings: Settings) -> Callable[[FastAPI], Any]:
         async with open_backends(settings) as backends:
             state = _state(settings, backends, key)
             app.state.ocelot = state
+            # Before the first envelope, so that the ledger knows the producer from the start.
+            await _beat(state)
             tasks = [
                 asyncio.create_task(state.authenticator.refresh_forever()),
                 asyncio.create_task(_beat_forever(state)),
@@ -125,6 +140,10 @@ async def _on_error(request: Request, error: Exception) -> Response:
     return problem_of(error, telemetry.request_id.get())
 
 
+async def _on_unforeseen(request: Request, error: Exception) -> Response:
+    return unforeseen(error, telemetry.request_id.get())
+
+
 async def _on_http_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)  # noqa: S101 - registered for this class
     code = {404: "not_found", 405: "method_not_allowed"}.get(error.status_code, "bad_request")
@@ -145,6 +164,7 @@ def _openapi(app: FastAPI) -> Callable[[], dict[str, Any]]:
         if app.openapi_schema is None:
             schema = make()
             components = schema.setdefault("components", {})
+            without_the_frameworks_own(schema)
             components["schemas"] = {**extra_schemas(), **components.get("schemas", {})}
             components["securitySchemes"] = {"token": {"type": "http", "scheme": "bearer", "bearerFormat": "JWT"}}
             schema["security"] = [{"token": []}]

@@ -6,9 +6,12 @@ import logging
 import re
 import time
 import uuid
+from functools import lru_cache
 from typing import Final
 
+from prometheus_client import Counter, Histogram
 from starlette.exceptions import HTTPException
+from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from api.problems import problem, problem_of
@@ -41,9 +44,10 @@ class Envelope:
         token = telemetry.request_id.set(request_id)
         started = time.perf_counter()
         status = 0
+        complete = False
 
         async def send_with_headers(message: Message) -> None:
-            nonlocal status
+            nonlocal status, complete
             if message["type"] == "http.response.start":
                 status = message["status"]
                 headers = message["headers"]
@@ -51,18 +55,32 @@ class Envelope:
                 headers.extend(h for h in _HEADERS if h[0] not in present)
                 headers.append((b"x-request-id", request_id.encode()))
             await send(message)
+            complete = message["type"] == "http.response.body" and not message.get("more_body", False)
 
         try:
             await self._app(scope, receive, send_with_headers)
         except Exception as error:
-            if status:
+            if status and not complete:
                 raise  # the answer has begun: the server can only cut it off
+            if status:
+                return  # the framework answered, by `unforeseen`, and raised the error once more
             await _answer(error, request_id)(scope, receive, send_with_headers)
         finally:
             telemetry.request_id.reset(token)
             route = getattr(scope.get("route"), "path", "unmatched")
-            telemetry.REQUESTS.labels(scope["method"], route, status).inc()
-            telemetry.REQUEST_SECONDS.labels(route).observe(time.perf_counter() - started)
+            _count(scope["method"], route, status).inc()
+            _seconds(route).observe(time.perf_counter() - started)
+
+
+# Bounded by routes, methods and statuses; looking a label up in the client's own table takes three times as long.
+@lru_cache(maxsize=1024)
+def _count(method: str, route: str, status: int) -> Counter:
+    return telemetry.REQUESTS.labels(method, route, status)
+
+
+@lru_cache(maxsize=256)
+def _seconds(route: str) -> Histogram:
+    return telemetry.REQUEST_SECONDS.labels(route)
 
 
 def _answer(error: Exception, request_id: str) -> ASGIApp:
@@ -70,7 +88,13 @@ def _answer(error: Exception, request_id: str) -> ASGIApp:
         code = _CODES.get(error.status_code, "bad_request")
         return problem(error.status_code, code, error.detail, request_id, headers=error.headers)
     if not isinstance(error, OcelotError):
-        log.error("unforeseen error", exc_info=error)
+        return unforeseen(error, request_id)
+    return problem_of(error, request_id)
+
+
+def unforeseen(error: Exception, request_id: str) -> Response:
+    """The answer to an error that nobody foresaw, which goes into the log."""
+    log.error("unforeseen error", exc_info=error)
     return problem_of(error, request_id)
 
 

@@ -7,7 +7,8 @@ from typing import Any, Final
 from pydantic import BaseModel
 
 from api.problems import MEDIA_TYPE, TITLES
-from api.schemas.events import EVENT_EXAMPLE, BulkEventIn, EventIn, Problem
+from api.schemas.access import TenantIn, TokenIn
+from api.schemas.events import BulkEventIn, EventIn, Problem
 from core.event import KEYWORD_FIELDS
 from core.query import DEFAULT_LIMIT, MAX_LIMIT
 
@@ -25,10 +26,15 @@ def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
     }
 
 
+def answer(status: int, example: object, kind: str = "application/json") -> dict[int | str, dict[str, Any]]:
+    """The `responses` entry of a good answer, with an example of it."""
+    return {status: {"content": {kind: {"example": example}}}}
+
+
 def body_of(model: type[BaseModel], *, many: bool = False) -> dict[str, Any]:
     """The `requestBody` of a route that reads `model` (or many of them)."""
     one = {"$ref": f"#/components/schemas/{model.__name__}"}
-    example = EVENT_EXAMPLE
+    example: dict[str, Any] = example_of(model)
     if not many:
         return {"required": True, "content": {"application/json": {"schema": one, "example": example}}}
     forms = [
@@ -49,10 +55,18 @@ def body_of(model: type[BaseModel], *, many: bool = False) -> dict[str, Any]:
     }
 
 
+def example_of(model: type[BaseModel]) -> dict[str, Any]:
+    """The model's own example."""
+    extra = model.model_config.get("json_schema_extra")
+    assert isinstance(extra, dict)  # noqa: S101 - every model of a body has one
+    examples: Any = extra["examples"]
+    return dict(examples[0])
+
+
 def extra_schemas() -> dict[str, Any]:
     """Schemas that no route's signature names."""
     schemas: dict[str, Any] = {}
-    for model in (Problem, EventIn, BulkEventIn):
+    for model in (Problem, EventIn, BulkEventIn, TenantIn, TokenIn):
         schema = model.model_json_schema(ref_template="#/components/schemas/{model}")
         schemas |= schema.pop("$defs", {})
         schemas[model.__name__] = schema
@@ -109,3 +123,12 @@ SEARCH_PARAMETERS: Final[list[_Parameter]] = [
     ),
     _parameter("cursor", "`next_cursor` of the page before; the query must be the same."),
 ]
+
+
+def without_the_frameworks_own(schema: dict[str, Any]) -> None:
+    """Take out the 422 that FastAPI adds to each route with a path parameter: no route here answers so."""
+    for operation in (operation for path in schema["paths"].values() for operation in path.values()):
+        if "HTTPValidationError" in str(operation["responses"].get("422")):
+            del operation["responses"]["422"]
+    for name in ("HTTPValidationError", "ValidationError"):
+        schema.get("components", {}).get("schemas", {}).pop(name, None)

@@ -30,7 +30,7 @@ TITLES: Final = {
     409: "Conflict",
     413: "Too large",
     415: "Unsupported media type",
-    422: "Not an event",
+    422: "Not valid",
     429: "Too many requests",
     503: "Not available now",
 }
@@ -49,6 +49,7 @@ _STATUS_OF_CODE: Final = {
     "unsupported_encoding": 415,
     "event_too_large": 413,
     "invalid_event": 422,
+    "invalid_request": 422,
     "too_deep": 422,
     "key_conflict": 409,
 }

@@ -132,6 +132,8 @@ class TokenVerifier:
             raise Unauthenticated("the token has expired", code="token_expired") from None
         except JOSEError as error:
             raise _bad(_reason(str(error))) from None
+        except (RecursionError, TypeError, ValueError):  # python-jose reads some claims without a look at their types
+            raise _bad("the token's claims are malformed") from None
         # python-jose lets a token without aud pass an audience check.
         audience = payload.get("aud")
         if self._audience not in (audience if isinstance(audience, list) else [audience]):
@@ -146,7 +148,7 @@ def _header(token: str) -> _Header:
         if len(parts) != 3 or not all(parts):
             raise ValueError
         return _decode_header(base64.urlsafe_b64decode(parts[0].encode("ascii") + b"=" * (-len(parts[0]) % 4)))
-    except (ValueError, msgspec.DecodeError):
+    except (ValueError, msgspec.DecodeError, RecursionError):
         raise _bad("the token is malformed") from None
 
 

@@ -9,8 +9,6 @@ import sys
 from collections.abc import Callable, Coroutine, Iterator
 from typing import Any
 
-from core.wiring import Backends, open_backends
-
 from consumer.health import HealthServer
 from consumer.jobs.frontier import Frontier
 from consumer.jobs.outbox import OutboxDrain
@@ -20,6 +18,7 @@ from consumer.loop import Loop
 from consumer.pipeline import Pipeline
 from core import telemetry
 from core.settings import BadSettings, Settings, load
+from core.wiring import Backends, open_backends
 
 log = logging.getLogger(__name__)
 _DRAIN_SECONDS = 25.0
@@ -61,7 +60,7 @@ async def consume(settings: Settings) -> None:
 def _jobs(settings: Settings, backends: Backends, pipeline: Pipeline) -> Iterator[Coroutine[Any, Any, None]]:
     drain = OutboxDrain(backends.outbox, backends.store, backends.index, pipeline.index_answers)
     yield every(2.0, drain.run)
-    yield every(1.0, Frontier(backends.ledger).run)
+    yield every(1.0, Frontier(backends.ledger, backends.queue).run)
     if settings.rebuild_on_start:
         yield Rebuild(backends.control, backends.store, backends.index, backends.ledger).run()
 

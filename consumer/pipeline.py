@@ -17,7 +17,7 @@ from typing import Final
 
 from core import envelope, instant, telemetry
 from core.envelope import Header, Record
-from core.errors import Invalid, OcelotError, Unavailable, UndecodableEnvelope
+from core.errors import Invalid, Unavailable, UndecodableEnvelope
 from core.ports import (
     EventIndex,
     EventStore,
@@ -32,7 +32,7 @@ from core.ports import (
     Receipt,
     StoreRow,
 )
-from core.rows import row_of
+from core.rows import received_at, row_of
 from core.tenant import for_system
 
 log = logging.getLogger(__name__)
@@ -57,7 +57,6 @@ class _Work:
     rows: list[StoreRow] = field(default_factory=list)
     parked: list[Parked] = field(default_factory=list)
     to_index: dict[tuple[str, str], list[IndexDocument]] = field(default_factory=lambda: defaultdict(list))
-    received_at: dict[str, int] = field(default_factory=dict)
 
 
 class Pipeline:
@@ -112,7 +111,15 @@ class Pipeline:
             try:
                 work.rows.append(row_of(record, header.id))
             except Invalid as error:
-                work.parked.append(_parked_record(record, header.id, error, delivery.receives))
+                work.parked.append(
+                    _parked(
+                        record,
+                        "undecodable_event",
+                        error.message,
+                        envelope_id=header.id,
+                        attempts=delivery.receives,
+                    )
+                )
 
     async def _store_rows(self, work: _Work) -> None:
         if not work.rows:
@@ -120,29 +127,21 @@ class Pipeline:
         with telemetry.BATCH_SECONDS.labels("store").time():
             outcomes = await self._store.insert(work.rows)
         duplicates: dict[str, list[StoreRow]] = defaultdict(list)
-        counts: dict[str, int] = defaultdict(int)
         for row, outcome in zip(work.rows, outcomes, strict=True):
             if outcome is InsertOutcome.STORED:
-                self._to_index(work, row.tenant_id, row.placement, row.id, row.body, row.received_at)
+                work.to_index[row.tenant_id, row.placement].append(IndexDocument(row.id, row.body))
             elif outcome is InsertOutcome.DUPLICATE:
                 duplicates[row.tenant_id].append(row)
             elif outcome is InsertOutcome.CONFLICT:
-                work.parked.append(_parked(row, "conflict", "another event has this id with other content"))
+                work.parked.append(_parked_row(row, "conflict", "another event has this id with other content"))
             else:
-                work.parked.append(_parked(row, "not_storable", str(outcome)))
-            counts[outcome if isinstance(outcome, InsertOutcome) else "parked"] += 1
-        for outcome_name, count in counts.items():
-            telemetry.CONSUMED.labels(outcome_name).inc(count)
+                work.parked.append(_parked_row(row, "not_storable", str(outcome)))
+        _count(outcomes)
         for tenant_id, rows in duplicates.items():
             # The stored one wins: its bytes, not those that came again, go to the index.
             found = await self._store.fetch(for_system(tenant_id, "consume"), [row.id for row in rows])
             for stored in found.values():
-                self._to_index(work, tenant_id, stored.placement, stored.id, stored.body, stored.received_at)
-
-    @staticmethod
-    def _to_index(work: _Work, tenant_id: str, placement: str, event_id: str, body: bytes, received_at: int) -> None:
-        work.to_index[tenant_id, placement].append(IndexDocument(event_id, body))
-        work.received_at[event_id] = received_at
+                work.to_index[tenant_id, stored.placement].append(IndexDocument(stored.id, stored.body))
 
     async def _index_all(self, work: _Work) -> None:
         jobs = [
@@ -158,7 +157,7 @@ class Pipeline:
         self, work: _Work, tenant_id: str, placement: str, documents: Sequence[IndexDocument]
     ) -> None:
         if self._index_is_given_up():
-            await self._to_outbox(work, tenant_id, placement, documents)
+            await self._to_outbox(tenant_id, placement, documents)
             return
         try:
             async with self._index_slots:
@@ -168,13 +167,14 @@ class Pipeline:
             self._index_failed(error)
             if not self._index_is_given_up():
                 raise
-            await self._to_outbox(work, tenant_id, placement, documents)
+            await self._to_outbox(tenant_id, placement, documents)
             return
         self._index_down_since = None
         for document, outcome in zip(documents, outcomes, strict=True):
             if isinstance(outcome, IndexOutcome):
                 continue
-            work.parked.append(_parked_document(tenant_id, placement, document, outcome))
+            record = Record(tenant_id, placement, document.body)
+            work.parked.append(_parked(record, "not_indexable", str(outcome), event_id=document.id))
 
     def _index_is_given_up(self) -> bool:
         """Whether the index has been down for longer than messages should wait for it.
@@ -193,58 +193,47 @@ class Pipeline:
         """The outbox's drain reached the index: messages may go there again."""
         self._index_down_since = None
 
-    async def _to_outbox(self, work: _Work, tenant_id: str, placement: str, documents: Sequence[IndexDocument]) -> None:
-        await self._outbox.add([OutboxEntry(d.id, tenant_id, placement, work.received_at[d.id]) for d in documents])
+    async def _to_outbox(self, tenant_id: str, placement: str, documents: Sequence[IndexDocument]) -> None:
+        await self._outbox.add([OutboxEntry(d.id, tenant_id, placement, received_at(d.body)) for d in documents])
+
+
+def _count(outcomes: Sequence[InsertOutcome | Exception]) -> None:
+    for name in InsertOutcome:
+        if number := outcomes.count(name):
+            telemetry.CONSUMED.labels(name).inc(number)
+    if number := sum(isinstance(outcome, Exception) for outcome in outcomes):
+        telemetry.CONSUMED.labels("parked").inc(number)
 
 
 def _receipt(header: Header) -> Receipt:
     return Receipt(header.producer, header.sequence, header.id, header.made_at, header.events, instant.now_us())
 
 
-def _parked(row: StoreRow, reason: str, detail: str) -> Parked:
+def _parked_row(row: StoreRow, reason: str, detail: str) -> Parked:
+    record = Record(row.tenant_id, row.placement, row.body, row.content)
+    return _parked(record, reason, detail, event_id=row.id, envelope_id=row.envelope)
+
+
+def _parked(
+    record: Record,
+    reason: str,
+    detail: str,
+    *,
+    event_id: str | None = None,
+    envelope_id: str = "",
+    attempts: int = 1,
+) -> Parked:
     return Parked(
-        id=_parked_id(row.tenant_id, reason, row.body),
-        tenant_id=row.tenant_id,
-        event_id=row.id,
+        id=_parked_id(record.tenant_id, reason, record.body),
+        tenant_id=record.tenant_id,
+        event_id=event_id,
         reason=reason,
         detail=detail,
-        body=row.body,
-        placement=row.placement,
-        content=row.content,
-        envelope=row.envelope,
-        attempts=1,
-        parked_at=instant.now_us(),
-    )
-
-
-def _parked_record(record: Record, envelope_id: str, error: OcelotError, attempts: int) -> Parked:
-    return Parked(
-        id=_parked_id(record.tenant_id, "undecodable_event", record.body),
-        tenant_id=record.tenant_id,
-        event_id=None,
-        reason="undecodable_event",
-        detail=error.message,
         body=record.body,
         placement=record.placement,
         content=record.content,
         envelope=envelope_id,
         attempts=attempts,
-        parked_at=instant.now_us(),
-    )
-
-
-def _parked_document(tenant_id: str, placement: str, document: IndexDocument, error: Exception) -> Parked:
-    return Parked(
-        id=_parked_id(tenant_id, "not_indexable", document.body),
-        tenant_id=tenant_id,
-        event_id=document.id,
-        reason="not_indexable",
-        detail=str(error),
-        body=document.body,
-        placement=placement,
-        content=None,
-        envelope="",
-        attempts=1,
         parked_at=instant.now_us(),
     )
 

@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import cached_property
+from itertools import islice
 from typing import Final, TypeVar
 
 import msgspec
 from msgspec import Raw
 
 from core.errors import FieldError, Invalid, TooLarge
+from core.splitting import split
 
 MAX_EVENTS: Final = 10_000
+# An event takes a brace and 250 bytes once decoded, an item a comma and 100: more of them are counted before that.
+_MAX_BRACES: Final = 20 * MAX_EVENTS
+_MAX_COMMAS: Final = 60 * MAX_EVENTS
 T = TypeVar("T")
 
 
@@ -27,9 +34,11 @@ class _Wrapped(msgspec.Struct, forbid_unknown_fields=True):
 _decode_list: Final = msgspec.json.Decoder(list[Raw]).decode
 _decode_wrapped: Final = msgspec.json.Decoder(_Wrapped).decode
 _decode_fields: Final = msgspec.json.Decoder(dict[str, Raw]).decode
+_LINE: Final = re.compile(rb"\S[^\n]*")
+_SURROGATE: Final = re.compile(rb"\\u[dD][89a-fA-F]")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Bulk:
     """A bulk's body, UTF-8 already checked."""
 
@@ -40,24 +49,54 @@ class Bulk:
     def is_array(self) -> bool:
         return self.form is Form.JSON and self.body[:256].lstrip()[:1] == b"["
 
+    @cached_property
+    def is_one_line(self) -> bool:
+        """Whether no event has a line break in it, as an array of compact JSON has none."""
+        return self.body.find(b"\r") < 0 and (self.form is Form.LINES or self.body.find(b"\n") < 0)
+
+    @property
+    def is_dense(self) -> bool:
+        """Whether decoding all of it at once could take many times its size."""
+        return len(self.body) > 2 * _MAX_BRACES and self.body.count(b"{") > _MAX_BRACES
+
     def items(self) -> list[bytes]:
         """Each event as sent. Raises `Invalid` when the body as a whole is not one of the forms.
 
         Items of JSON forms are valid JSON; lines may be anything.
         """
         if self.form is Form.LINES:
-            return bounded([line for line in self.body.split(b"\n") if line.strip()])
+            lines = islice(_LINE.finditer(self.body), MAX_EVENTS + 1)
+            return bounded([line[0] for line in lines])
+        if self.body.count(b",") > _MAX_COMMAS and (found := split(self.body, MAX_EVENTS)) is not None:
+            return bounded(found)
         try:
             if self.is_array:
-                return bounded([bytes(item) for item in _decode_list(self.body)])
+                return [bytes(item) for item in bounded(_decode_list(self.body))]
             if "events" in _decode_fields(self.body):
-                return bounded([bytes(item) for item in _decode_wrapped(self.body).events])
+                return [bytes(item) for item in bounded(_decode_wrapped(self.body).events)]
         except msgspec.ValidationError as error:
             raise Invalid(f'a bulk is an array, {{"events": [...]}} or lines: {error}', code="bad_bulk") from None
-        except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
-            fault = FieldError(("body",), str(error), "malformed_json")
-            raise Invalid(f"the body is not JSON: {error}", code="malformed_json", errors=[fault]) from None
+        except RecursionError as error:
+            return self._cut(error)
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+            if _SURROGATE.search(self.body) is None:
+                raise _malformed(error) from None
+            return self._cut(error)
         return [self.body]
+
+    def _cut(self, error: Exception) -> list[bytes]:
+        """The items of a body that the parser refuses for what is inside of one of them."""
+        found = split(self.body, MAX_EVENTS)
+        if found is not None:
+            return bounded(found)
+        if self.is_array:
+            raise _malformed(error)
+        return [self.body]
+
+
+def _malformed(error: Exception) -> Invalid:
+    fault = FieldError(("body",), str(error), "malformed_json")
+    return Invalid(f"the body is not JSON: {error}", code="malformed_json", errors=[fault])
 
 
 def bounded(items: list[T]) -> list[T]:

@@ -9,7 +9,7 @@ from typing import Final
 
 import msgspec
 
-from core.errors import InvalidQuery
+from core.errors import FieldError, InvalidQuery
 from core.query import Page, Position, Range
 from core.tenant import Tenant
 
@@ -34,7 +34,7 @@ def seal(tenant: Tenant, page: Page, position: Position) -> str:
     """The cursor of the page after `position`; it keeps the time ranges that `page` resolved to."""
     query = page.query
     payload = _encode(_Payload(_VERSION, page.fingerprint, query.timestamp, query.received_at, position))
-    return base64.urlsafe_b64encode(_mac(tenant, payload) + payload).rstrip(b"=").decode()
+    return _text(_mac(tenant, payload) + payload)
 
 
 def open_(tenant: Tenant, page: Page) -> tuple[Page, Position | None]:
@@ -43,7 +43,7 @@ def open_(tenant: Tenant, page: Page) -> tuple[Page, Position | None]:
         return page, None
     payload = _verified(tenant, page.cursor)
     if payload.fingerprint != page.fingerprint:
-        raise InvalidQuery("the cursor belongs to another query", code="cursor_of_another_query")
+        raise _fault("belongs to another query", code="cursor_of_another_query")
     return page.at(payload.timestamp, payload.received_at), payload.position
 
 
@@ -52,15 +52,25 @@ def _verified(tenant: Tenant, text: str) -> _Payload:
         if len(text) > _MAX_TEXT:
             raise ValueError
         raw = base64.b64decode(text.encode("ascii") + b"=" * (-len(text) % 4), altchars=b"-_", validate=True)
+        if _text(raw) != text:  # base64 has bits to spare at its end: a changed cursor could read as the same
+            raise ValueError
         payload = raw[_MAC_BYTES:]
         if not hmac.compare_digest(raw[:_MAC_BYTES], _mac(tenant, payload)):
             raise ValueError
         decoded = _decode(payload)
     except (ValueError, binascii.Error, msgspec.DecodeError):
-        raise InvalidQuery("the cursor is not one of this log's", code="bad_cursor") from None
+        raise _fault("is not one of this log's", code="bad_cursor") from None
     if decoded.version != _VERSION:
-        raise InvalidQuery("the cursor is of another version", code="bad_cursor")
+        raise _fault("is of another version", code="bad_cursor")
     return decoded
+
+
+def _text(raw: bytes) -> str:
+    return base64.urlsafe_b64encode(raw).rstrip(b"=").decode()
+
+
+def _fault(message: str, *, code: str) -> InvalidQuery:
+    return InvalidQuery(f"the cursor {message}", code=code, errors=[FieldError(("query", "cursor"), message, code)])
 
 
 def _mac(tenant: Tenant, payload: bytes) -> bytes:

@@ -26,7 +26,7 @@ _PREFIX: Final = struct.Struct(">BI")
 _LEVEL: Final = 1
 
 
-class Record(msgspec.Struct, array_like=True, frozen=True):
+class Record(msgspec.Struct, array_like=True, frozen=True, gc=False):
     """One event in an envelope. `content` is the digest of what the client sent, for events with a client's key."""
 
     tenant_id: str

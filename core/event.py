@@ -8,6 +8,7 @@ that keys with dots, 30-digit numbers and `1e400` survive.
 from __future__ import annotations
 
 import ipaddress
+import json
 import re
 from collections.abc import Sequence
 from functools import lru_cache
@@ -96,6 +97,8 @@ _decoder: Final = msgspec.json.Decoder(EventInput)
 _list_decoder: Final = msgspec.json.Decoder(list[EventInput])
 _encoder: Final = msgspec.json.Encoder()
 decode_stored: Final = msgspec.json.Decoder(StoredEvent).decode
+_BRACE: Final = ord("{")
+_N: Final = ord("n")
 _LINE_BREAKS: Final = bytes.maketrans(b"\n\r", b"  ")
 _STRING_OR_BRACKET: Final = re.compile(rb'"(?:[^"\\]|\\.)*"|[{}\[\]]', re.DOTALL)
 _PATH: Final = re.compile(r" - at `(?:key in )?\$(.*)`$")
@@ -116,7 +119,7 @@ def decode(item: bytes) -> EventInput:
     except RecursionError:
         raise _too_deep() from None
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise InvalidEvent(f"not JSON: {error}", code="malformed_json") from None
+        raise _lone_surrogate(item) or InvalidEvent(f"not JSON: {error}", code="malformed_json") from None
 
 
 def decode_all(body: bytes) -> list[EventInput]:
@@ -124,27 +127,28 @@ def decode_all(body: bytes) -> list[EventInput]:
     return _list_decoder.decode(body)
 
 
-def check(event: EventInput, received_at: int) -> str:
+def check(event: EventInput, received_at: int, one_line: bool = False) -> str:
     """The event's own time in canonical text (`received_at` when it gives none); checks what the types do not say.
 
-    Puts free-form fields on one line; raises `InvalidEvent` naming the field.
+    Puts free-form fields on one line, unless what was sent is known to be `one_line`: looking into each costs 0.5 us.
+    Raises `InvalidEvent` naming the field.
     """
     if event.action.startswith("ocelot."):
         raise _fault("action", "actions that begin with ocelot. are the service's own", "reserved_action")
     if event.ip_address is not None and not _is_ip(event.ip_address):
         raise _fault("ip_address", "not an IPv4 or IPv6 address", "ip_address")
     if event.metadata is not UNSET:
-        event.metadata = _checked("metadata", event.metadata)
+        event.metadata = _checked("metadata", event.metadata, one_line)
     if event.before_state is not UNSET:
-        event.before_state = _checked("before_state", event.before_state)
+        event.before_state = _checked("before_state", event.before_state, one_line)
     if event.after_state is not UNSET:
-        event.after_state = _checked("after_state", event.after_state)
+        event.after_state = _checked("after_state", event.after_state, one_line)
     text = event.timestamp
     if not isinstance(text, str):
         return instant.to_text(received_at)
     try:
         us, canonical = instant.parse(text)
-    except (ValueError, OverflowError) as error:
+    except ValueError as error:
         raise _fault("timestamp", str(error), "timestamp") from None
     if not 0 <= us <= received_at + MAX_FUTURE_US:
         raise _fault("timestamp", "must lie between 1970 and 24 hours from now", "timestamp_out_of_range")
@@ -152,7 +156,7 @@ def check(event: EventInput, received_at: int) -> str:
 
 
 def may_be_over(line: bytes) -> bool:
-    """Whether `check_encoded` has anything to look at: a look at the line's length and brackets, 0.3 us.
+    """Whether `check_encoded` has anything to look at: a look at the line's length and brackets, 0.5 ns a byte.
 
     Brackets bound the depth from above, and most events have fewer than 64 in all.
     """
@@ -196,18 +200,16 @@ def depth_of(document: bytes) -> int:
     return deepest
 
 
-def _checked(name: str, raw: Raw | UnsetType) -> Raw | UnsetType:
+def _checked(name: str, raw: Raw | UnsetType, one_line: bool) -> Raw | UnsetType:
     """A free-form field on one line, or UNSET for null.
 
     0x0A and 0x0D, which valid JSON holds only as white space, become spaces: a line break inside `metadata` would
     otherwise be a command of its own in the index's bulk protocol.
     """
-    document = bytes(raw)  # type: ignore[arg-type]  # a buffer, which the stubs do not say
-    if document.startswith(b"{"):
-        if document.find(b"\n") < 0 and document.find(b"\r") < 0:
-            return raw
-        return Raw(document.translate(_LINE_BREAKS))
-    if document == b"null":
+    first = memoryview(raw)[0]  # type: ignore[arg-type]  # a buffer, which the stubs do not say
+    if first == _BRACE:
+        return raw if one_line else Raw(bytes(raw).translate(_LINE_BREAKS))  # type: ignore[arg-type]
+    if first == _N:
         return UNSET
     raise _fault(name, "must be an object or null", "object")
 
@@ -242,6 +244,23 @@ def _too_deep() -> InvalidEvent:
 
 def _too_large(size: int) -> InvalidEvent:
     return InvalidEvent(f"an event may have {MAX_EVENT_BYTES} bytes, this one has {size}", code="event_too_large")
+
+
+def _lone_surrogate(item: bytes) -> InvalidEvent | None:
+    """The fault of an item that is JSON but for half a surrogate pair, which no UTF-8 can hold and msgspec refuses."""
+    try:
+        members = json.loads(item, parse_int=len, parse_float=len)
+        for name, value in members.items() if isinstance(members, dict) else ():
+            try:
+                json.dumps([name, value], ensure_ascii=False).encode()
+            except UnicodeEncodeError:
+                field = name.encode(errors="replace").decode()
+                message = "holds half of a surrogate pair"
+                fault = FieldError((field,), message, "lone_surrogate")
+                return InvalidEvent(f"{field}: {message}", code="lone_surrogate", errors=[fault])
+    except (ValueError, RecursionError):
+        pass
+    return None
 
 
 def _invalid(message: str) -> InvalidEvent:

@@ -24,7 +24,13 @@ def now_us() -> int:
 
 def to_text(us: int) -> str:
     """`2026-11-21T11:40:00.123456Z`."""
-    return (_EPOCH + timedelta(microseconds=us)).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+    seconds, micros = divmod(us, 1_000_000)
+    return f"{_head_of(seconds)}.{micros:06d}Z"
+
+
+@lru_cache(maxsize=256)
+def _head_of(seconds: int) -> str:
+    return (_EPOCH + timedelta(seconds=seconds)).strftime("%Y-%m-%dT%H:%M:%S")
 
 
 @lru_cache(maxsize=8192)
@@ -34,18 +40,26 @@ def parse(text: str) -> tuple[int, str]:
     Digits past the sixth are cut off, never rounded. Raises ValueError with a message fit for the sender.
     """
     # Most times end in Z and share their second with others: 0.7 us this way, 5 by datetime alone.
-    if text.endswith("Z") and (len(text) == 20 or (text[19:20] == "." and len(text) > 21)):
+    if text[10:11] == "T" and text.endswith("Z") and (len(text) == 20 or (text[19:20] == "." and len(text) > 21)):
         fraction = text[20:-1]
         if not fraction or (fraction.isascii() and fraction.isdigit()):
             head = text[:19]
             micros = fraction[:6].ljust(6, "0")
             return _second(head) * 1_000_000 + int(micros), f"{head}.{micros}Z"
     us = _any_form(text)
-    return us, to_text(us)
+    try:
+        return us, to_text(us)
+    except OverflowError:
+        raise ValueError("not a time: its year in UTC is not 1 to 9999") from None
 
 
 def from_text(text: str) -> int:
     """The microseconds of `parse`."""
+    # The canonical form is what the consumer reads, twice an event and seldom twice the same: 0.4 us without the cache.
+    if len(text) == 27 and text[10] == "T" and text[19] == "." and text[26] == "Z":
+        micros = text[20:26]
+        if micros.isascii() and micros.isdigit():
+            return _second(text[:19]) * 1_000_000 + int(micros)
     return parse(text)[0]
 
 

@@ -9,8 +9,9 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import date, timedelta
 from enum import StrEnum
+from functools import lru_cache
 from typing import Final
 
 PREFIX: Final = "ocelot-logs-"
@@ -24,6 +25,8 @@ class Period(StrEnum):
     DAY = "day"
 
 
+_EPOCH: Final = date(1970, 1, 1)
+_DAY_US: Final = 86_400_000_000
 _FORMATS: Final = {Period.YEAR: "%Y", Period.MONTH: "%Y%m", Period.DAY: "%Y%m%d"}
 
 
@@ -38,7 +41,12 @@ class Placement:
 def place(history: Sequence[Placement], received_at: int) -> str:
     """The placement (`202611`) of an event accepted at `received_at` microseconds; `history` is sorted by `since`."""
     period = next(p.period for p in reversed(history) if p.since <= received_at)
-    return datetime.fromtimestamp(received_at // 1_000_000, UTC).strftime(_FORMATS[period])
+    return _label(period, received_at // _DAY_US)
+
+
+@lru_cache(maxsize=1024)
+def _label(period: Period, day: int) -> str:
+    return (_EPOCH + timedelta(days=day)).strftime(_FORMATS[period])
 
 
 def write_alias(tenant_id: str, placement: str) -> str:

@@ -11,6 +11,8 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Protocol
 
+import msgspec
+
 from core.query import EventQuery, Position
 from core.tenant import Tenant, TenantScope
 
@@ -82,9 +84,8 @@ class Queue(Protocol):
 # Store ---------------------------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
-class StoreRow:
-    """An event as the store takes it; made by `core.rows.row_of`."""
+class StoreRow(msgspec.Struct, frozen=True, gc=False):
+    """An event as the store takes it; made by `core.rows.row_of`. A frozen dataclass takes 2 us more to make."""
 
     id: str
     tenant_id: str
@@ -246,6 +247,12 @@ class Ledger(Protocol):
     async def advance(self, settled_before: int) -> None:
         """Move each producer's frontier over the receipts done before `settled_before` (microseconds)."""
 
+    async def give_up(self, silent_since: int) -> None:
+        """Close the holes of producers without a sign of life since then (microseconds).
+
+        For a caller that saw the queue empty from then on: what was sealed and never sent will not come any more.
+        """
+
     async def complete_through(self) -> int | None:
         """Every event accepted before this moment (microseconds) is stored and indexed; None: nothing known yet."""
 
@@ -300,8 +307,7 @@ class Control(Protocol):
 # Index ---------------------------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
-class IndexDocument:
+class IndexDocument(msgspec.Struct, frozen=True, gc=False):
     """A stored event on its way into the index."""
 
     id: str

@@ -7,7 +7,8 @@ does not take is decoded event by event, so that each is refused alone. Encoding
 from __future__ import annotations
 
 import hmac
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
 from typing import Final
 
 import msgspec
@@ -22,8 +23,6 @@ from core.placement import place
 from core.tenant import Tenant
 
 Entry = EventInput | InvalidEvent
-Prepared = tuple[str, Record]
-"""An event's id and its record."""
 
 
 class _KeyOnly(msgspec.Struct):
@@ -33,22 +32,36 @@ class _KeyOnly(msgspec.Struct):
 _decode_key: Final = msgspec.json.Decoder(_KeyOnly).decode
 
 
-def entries_of(bulk: Bulk) -> list[Entry]:
-    """Each event of a bulk, masked and decoded, or why it is none; raises `Invalid` for the body as a whole."""
-    if bulk.is_array and not may_hold_secret(bulk.body):
-        try:
-            return bounded([*event.decode_all(bulk.body)])
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-            pass  # one of them, or the whole: event by event tells
-    return decoded(bulk.items())
+def entries_at_once(bulk: Bulk) -> list[EventInput] | None:
+    """The events of an array without a secret or a fault, by one call for all; None: its items must be looked at."""
+    if not bulk.is_array or bulk.is_dense or may_hold_secret(bulk.body):
+        return None
+    try:
+        return bounded(event.decode_all(bulk.body))
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return None  # one of them, or the whole: event by event tells
+
+
+def slices(items: Sequence[bytes], count: int, size: int) -> Iterator[Sequence[bytes]]:
+    """The items in runs of `count` items and about `size` bytes at most."""
+    start = 0
+    while start < len(items):
+        end, taken = start, 0
+        while end < len(items) and end - start < count and taken < size:
+            taken += len(items[end])
+            end += 1
+        yield items[start:end]
+        start = end
 
 
 def decoded(items: Sequence[bytes]) -> list[Entry]:
     """Each item, masked and decoded, or why it is no event."""
     entries: list[Entry] = []
-    for item, clean in zip(items, mask_all(items), strict=True):
+    # What is too large is refused unmasked: masking a body of 16 MiB as if it were one event takes seconds.
+    fitting = [item if len(item) <= event.MAX_EVENT_BYTES else b"" for item in items]
+    for item, fit, clean in zip(items, fitting, mask_all(fitting), strict=True):
         try:
-            entry = event.decode(clean)
+            entry = event.decode(clean if fit is item else item)
         except InvalidEvent as error:
             entries.append(error)
             continue
@@ -59,35 +72,51 @@ def decoded(items: Sequence[bytes]) -> list[Entry]:
     return entries
 
 
-def prepare(
-    tenant: Tenant, entries: Sequence[Entry], now: int, keys: dict[str, bytes], key: str | None = None
-) -> list[Prepared | InvalidEvent]:
-    """Each entry's id and record, or what is wrong with it. Uses the entries up.
+@dataclass(slots=True)
+class Prepared:
+    """What became of a run of entries: `records` with their `ids` stand for the entries at `places`."""
 
-    `keys` holds the request's keys with their contents; `key` is that of a lone event.
+    ids: list[str] = field(default_factory=list)
+    records: list[Record] = field(default_factory=list)
+    places: Sequence[int] = ()
+    faults: dict[int, InvalidEvent] = field(default_factory=dict)
+
+
+def prepare(
+    tenant: Tenant,
+    entries: Sequence[Entry],
+    now: int,
+    keys: dict[str, bytes],
+    *,
+    key: str | None = None,
+    one_line: bool = False,
+) -> Prepared:
+    """The records of the entries that are good, and what is wrong with the others. Uses the entries up.
+
+    `keys` holds the request's keys with their contents; `key` is that of a lone event; `one_line`: none of them was
+    sent with a line break in it.
     """
-    checked: list[Entry] = []
+    faults: dict[int, InvalidEvent] = {}
     good: list[EventInput] = []
     timestamps: list[str] = []
+    places: list[int] = []
     identities: dict[int, tuple[str, bytes]] = {}
-    for entry in entries:
-        if isinstance(entry, EventInput):
-            try:
-                timestamp = event.check(entry, now)
-                own = key or entry.idempotency_key
-                if isinstance(own, str):
-                    identities[len(good)] = _identity(tenant, entry, own, keys)
-            except InvalidEvent as error:
-                checked.append(error)
-                continue
-            good.append(entry)
-            timestamps.append(timestamp)
-        checked.append(entry)
-    stamped = _stamped(tenant, good, timestamps, identities, now)
-    if len(good) == len(entries):
-        return stamped
-    rest = iter(stamped)
-    return [entry if isinstance(entry, InvalidEvent) else next(rest) for entry in checked]
+    for n, entry in enumerate(entries):
+        if isinstance(entry, InvalidEvent):
+            faults[n] = entry
+            continue
+        try:
+            timestamp = event.check(entry, now, one_line)
+            own = entry.idempotency_key if key is None else key
+            if isinstance(own, str):
+                identities[len(good)] = _identity(tenant, entry, own, keys)
+        except InvalidEvent as error:
+            faults[n] = error
+            continue
+        good.append(entry)
+        timestamps.append(timestamp)
+        places.append(n)
+    return _stamped(tenant, good, timestamps, identities, now, Prepared(places=places, faults=faults))
 
 
 def _stamped(
@@ -96,7 +125,8 @@ def _stamped(
     timestamps: list[str],
     identities: dict[int, tuple[str, bytes]],
     now: int,
-) -> list[Prepared | InvalidEvent]:
+    prepared: Prepared,
+) -> Prepared:
     """The events' bytes for good: stamps first, then the encoded rest.
 
     The stamps are spliced in: building a second struct of 22 fields took twice as long.
@@ -104,26 +134,39 @@ def _stamped(
     tenant_id = tenant.id
     placement = place(tenant.placements, now)
     received_at = instant.to_text(now)
+    lines = event.encode_all(events)
     new_ids = ids.uuid7s(now, len(events))
     for n, (event_id, _) in identities.items():
         new_ids[n] = event_id
-    salts = ids.salts(len(events))
-    prepared: list[Prepared | InvalidEvent] = []
-    for n, line in enumerate(event.encode_all(events)):
-        if event.may_be_over(line):
-            try:
-                event.check_encoded(events[n], line)
-            except InvalidEvent as error:
-                prepared.append(error)
-                continue
-        event_id = new_ids[n]
-        stamps = (
-            f'{{"id":"{event_id}","tenant_id":"{tenant_id}","timestamp":"{timestamps[n]}",'
-            f'"received_at":"{received_at}","salt":"{salts[n]}",'
-        )
-        content = identities[n][1] if n in identities else None
-        prepared.append((event_id, Record(tenant_id, placement, stamps.encode() + line[1:], content)))
+    heads = [
+        f'{{"id":"{event_id}","tenant_id":"{tenant_id}","timestamp":"{timestamp}",'
+        f'"received_at":"{received_at}","salt":"{salt}",'
+        for event_id, timestamp, salt in zip(new_ids, timestamps, ids.salts(len(events)), strict=True)
+    ]
+    prepared.ids = new_ids
+    prepared.records = [
+        Record(tenant_id, placement, head.encode() + line[1:]) for head, line in zip(heads, lines, strict=True)
+    ]
+    for n, (_, content) in identities.items():
+        prepared.records[n] = Record(tenant_id, placement, prepared.records[n].body, content)
+    _take_out(events, lines, prepared)
     return prepared
+
+
+def _take_out(events: list[EventInput], lines: list[bytes], prepared: Prepared) -> None:
+    """Make faults of the events that are over a bound once they are encoded."""
+    over: set[int] = set()
+    for n in [n for n, line in enumerate(lines) if event.may_be_over(line)]:
+        try:
+            event.check_encoded(events[n], lines[n])
+        except InvalidEvent as error:
+            over.add(n)
+            prepared.faults[prepared.places[n]] = error
+    if over:
+        kept = [n for n in range(len(lines)) if n not in over]
+        prepared.ids = [prepared.ids[n] for n in kept]
+        prepared.records = [prepared.records[n] for n in kept]
+        prepared.places = [prepared.places[n] for n in kept]
 
 
 def _identity(tenant: Tenant, entry: EventInput, key: str, keys: dict[str, bytes]) -> tuple[str, bytes]:

@@ -1,162 +1,136 @@
-"""The answer to a query, computed from the events' bytes alone: what every store and index must agree with.
-
-Free-form values are compared by their text: a string's own, a number's as written, `true`, `false`; null is no value.
-The path to a value is its keys joined by dots, arrays passed through, so `{"a.b": 1}` and `{"a": [{"b": 1}]}` both hold
-`1` at `a.b`.
-"""
+"""Queries answered by brute force from events' stored bytes: what every store and index must answer."""
 
 from __future__ import annotations
 
 import ipaddress
 import json
-import re
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
+from msgspec import UnsetType
+
 from core import instant
-from core.event import FREE_FIELDS, KEYWORD_FIELDS
-from core.query import Condition, EventQuery, Match, Range, Value, ip_key
-
-_PIECES = re.compile(r'(?<!\S)"([^"]*)"(?!\S)|(\S+)')
-# Unicode's marks without a glyph are no part of a word and end none.
-_INVISIBLE = re.compile("[\u00ad\u061c\u200e\u200f\u202a-\u202e\u2060-\u2064\u2066-\u2069\ufeff]")
-
-
-@dataclass(frozen=True)
-class _Object:
-    """A JSON object as its pairs: a key may occur twice."""
-
-    pairs: list[tuple[str, Any]]
-
-    def last(self) -> dict[str, Any]:
-        return dict(self.pairs)
-
-
-class _Number(str):
-    """A number as written."""
-
-    __slots__ = ()
+from core.changes import changed_paths
+from core.event import FREE_FIELDS, StoredEvent, decode_stored
+from core.query import Condition, EventQuery, Match, Range, Value
 
 
 def answer(query: EventQuery, bodies: Iterable[bytes]) -> list[str]:
-    """The ids of the matching events in the query's order."""
+    """The ids of the events that match, in the query's order."""
     found = []
     for body in bodies:
         if matches(query, body):
-            event = _parse(body).last()
-            found.append((instant.from_text(event[query.sort]), event["id"]))
+            event = decode_stored(body)
+            found.append((instant.from_text(getattr(event, query.sort)), event.id))
     return [event_id for _, event_id in sorted(found, reverse=query.descending)]
 
 
 def matches(query: EventQuery, body: bytes) -> bool:
-    """Whether the event meets every part of the query."""
-    event = _parse(body).last()
+    """Whether an event meets every condition of the query."""
+    from tests.brute_text import matches_text
+
+    event = decode_stored(body)
     return (
-        _within(query.timestamp, event["timestamp"])
-        and _within(query.received_at, event["received_at"])
-        and (query.text is None or _has_text(event, query.text))
-        and all(_meets(condition, event) for condition in query.conditions)
+        _within(query.timestamp, event.timestamp)
+        and _within(query.received_at, event.received_at)
+        and all(_meets(condition, event, body) for condition in query.conditions)
+        and (query.text is None or matches_text(query.text, body))
     )
 
 
-def _parse(body: bytes) -> _Object:
-    parsed = json.loads(body, object_pairs_hook=_Object, parse_int=_Number, parse_float=_Number)
-    assert isinstance(parsed, _Object)
-    return parsed
+@lru_cache(maxsize=8192)
+def leaves(body: bytes) -> tuple[tuple[str, str], ...]:
+    """Each free-form leaf as (dotted path, text): keys joined by dots, arrays passed through, null no value."""
+    event = json.loads(body, object_pairs_hook=_Pairs, parse_int=_Number, parse_float=_Number)
+    return tuple(leaf for key, value in event if key in FREE_FIELDS for leaf in _leaves(key, value))
+
+
+def named_texts(event: dict[str, Any], names: Iterable[str]) -> Iterator[str]:
+    """The texts of named fields, arrays' elements one by one."""
+    for name in names:
+        value = event.get(name)
+        if value is not None:
+            yield from value if isinstance(value, list) else (value,)
+
+
+def address_key(text: str) -> int:
+    """An address as a number, IPv4 as IPv4-mapped IPv6."""
+    address = ipaddress.ip_address(text)
+    return int(address) + (0xFFFF << 32 if address.version == 4 else 0)
+
+
+class _Pairs(list[tuple[str, Any]]):
+    """An object with all of its members, equal keys included."""
+
+
+class _Number(str):
+    """A number as it is written."""
+
+    __slots__ = ()
+
+
+def _leaves(path: str, node: Any) -> Iterator[tuple[str, str]]:
+    if isinstance(node, _Pairs):
+        for key, value in node:
+            yield from _leaves(f"{path}.{key}", value)
+    elif isinstance(node, list):
+        for element in node:
+            yield from _leaves(path, element)
+    elif isinstance(node, bool):
+        yield path, str(node).lower()
+    elif node is not None:
+        yield path, str(node)
 
 
 def _within(bounds: Range, text: str) -> bool:
     us = instant.from_text(text)
-    return (bounds.start is None or us >= bounds.start) and (bounds.end is None or us < bounds.end)
+    return (bounds.start is None or bounds.start <= us) and (bounds.end is None or us < bounds.end)
 
 
-def _meets(condition: Condition, event: dict[str, Any]) -> bool:
-    return any(_holds(condition.field, value, event) for value in condition.values) != condition.negated
+def _meets(condition: Condition, event: StoredEvent, body: bytes) -> bool:
+    return any(_has(condition, value, event, body) for value in condition.values) != condition.negated
 
 
-def _holds(field: str, value: Value, event: dict[str, Any]) -> bool:
-    root, _, path = field.partition(".")
-    if root in FREE_FIELDS:
-        under = [
-            text
-            for leaf, text in leaves(event.get(root))
-            if leaf == path or (value.match is Match.EXISTS and leaf.startswith(path + "."))
-        ]
-        return any(_compares(value, text) for text in under)
+def _has(condition: Condition, value: Value, event: StoredEvent, body: bytes) -> bool:
+    field = condition.field
+    if condition.is_free:
+        return _has_leaf(field, value, body)
+    if field == "changed_paths":
+        return any(_compares(value, path) for path in _changed(event))
+    there = getattr(event, field)
+    if field == "message":
+        from tests.brute_text import has_phrase
+
+        return there is not None and (value.match is Match.EXISTS or has_phrase(value.text, there))
+    if there is None:
+        return False
     if field == "ip_address":
-        return _address_holds(value, event.get(field))
-    if field == "message" and value.match is not Match.EXISTS:
-        return _has_phrase(event, value.text)
-    return any(_compares(value, text) for text in _values(event.get(field)))
+        return _has_address(value, there)
+    return any(_compares(value, text) for text in (there if isinstance(there, list) else [there]))
+
+
+def _has_leaf(path: str, value: Value, body: bytes) -> bool:
+    if value.match is Match.EXISTS:
+        return any(at == path or at.startswith(path + ".") for at, _ in leaves(body))
+    return any(at == path and _compares(value, text) for at, text in leaves(body))
+
+
+def _has_address(value: Value, there: str) -> bool:
+    if value.match is Match.CIDR:
+        network = ipaddress.ip_network(value.text, strict=False)
+        return address_key(str(network[0])) <= address_key(there) <= address_key(str(network[-1]))
+    return value.match is Match.EXISTS or address_key(value.text) == address_key(there)
 
 
 def _compares(value: Value, text: str) -> bool:
-    if value.match is Match.EXISTS:
-        return True
-    return text.startswith(value.text) if value.match is Match.PREFIX else text == value.text
+    if value.match is Match.PREFIX:
+        return text.startswith(value.text)
+    return value.match is Match.EXISTS or text == value.text
 
 
-def _values(value: Any) -> list[str]:
-    if value is None:
+def _changed(event: StoredEvent) -> list[str]:
+    before, after = event.before_state, event.after_state
+    if isinstance(before, UnsetType) or isinstance(after, UnsetType):
         return []
-    return list(value) if isinstance(value, list) else [value]
-
-
-def leaves(value: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[str, str]]:
-    """Every value below a parsed free-form field with its path; null is none."""
-    if isinstance(value, _Object):
-        for key, below in value.pairs:
-            yield from leaves(below, (*path, key))
-    elif isinstance(value, list):
-        for below in value:
-            yield from leaves(below, path)
-    elif isinstance(value, bool):
-        yield ".".join(path), "true" if value else "false"
-    elif value is not None:
-        yield ".".join(path), str(value)
-
-
-def _address_holds(value: Value, text: str | None) -> bool:
-    if text is None:
-        return False
-    if value.match is Match.EXISTS:
-        return True
-    if value.match is Match.CIDR:
-        asked, there = ipaddress.ip_network(value.text, strict=False), ipaddress.ip_address(text)
-        return _as_v6(asked[0]) <= _as_v6(there) <= _as_v6(asked[-1])
-    return ip_key(text) == ip_key(value.text)
-
-
-def _as_v6(address: ipaddress.IPv4Address | ipaddress.IPv6Address) -> ipaddress.IPv6Address:
-    if isinstance(address, ipaddress.IPv6Address):
-        return address
-    return ipaddress.IPv6Address(f"::ffff:{address}")
-
-
-def _has_text(event: dict[str, Any], text: str) -> bool:
-    """Each word or quoted phrase is in the message or is a field's exact value, or the whole text is such a value."""
-    pieces = [phrase or word for phrase, word in _PIECES.findall(text)]
-    words = [piece for piece in pieces if any(map(str.isalnum, piece))]
-    found = bool(words) and all(_has_phrase(event, word) or _has_exact(event, word) for word in words)
-    return found or _has_exact(event, text.strip())
-
-
-def _has_exact(event: dict[str, Any], text: str) -> bool:
-    named = [value for name in ("id", *KEYWORD_FIELDS) for value in _values(event.get(name))]
-    free = [value for name in FREE_FIELDS for _, value in leaves(event.get(name))]
-    if text in named or text in free:
-        return True
-    try:
-        return "%" not in text and _address_holds(Value(text), event.get("ip_address"))
-    except ValueError:
-        return False
-
-
-def _has_phrase(event: dict[str, Any], phrase: str) -> bool:
-    asked, there = _words(phrase), _words(event.get("message") or "")
-    return bool(asked) and any(there[n : n + len(asked)] == asked for n in range(len(there) - len(asked) + 1))
-
-
-def _words(text: str) -> list[str]:
-    return re.findall(r"[^\W_]+", _INVISIBLE.sub("", text).lower())
+    return changed_paths(bytes(before), bytes(after))

@@ -4,43 +4,51 @@ from __future__ import annotations
 
 import base64
 import binascii
-from typing import Final
+from typing import Final, TypeVar
 from urllib.parse import parse_qs, unquote
 
 import msgspec
 from fastapi import APIRouter, Request
+from pydantic import BaseModel, ValidationError
 
 from api import bodies
-from api.openapi import problems
+from api.openapi import answer, body_of, problems
 from api.schemas.access import KeyOut, TenantIn, TenantOut, TokenIn, TokenOut
 from api.state import state_of
 from core import accounts
 from core.access import Role
-from core.errors import Invalid, Unauthenticated
+from core.errors import FieldError, Invalid, Unauthenticated
 
+_Model = TypeVar("_Model", bound=BaseModel)
 router = APIRouter(tags=["access"])
 TOKEN_SECONDS: Final = 900
-_MAX_FORM_BYTES: Final = 16 * 1024
+_MAX_BODY_BYTES: Final = 16 * 1024
+_GRANT: Final = {
+    "grant_type": "client_credentials",
+    "client_id": "ock_6c1f0a9be2d34785c0d1e2f3",
+    "client_secret": "ocs_...",
+}
+_GRANT_FORM: Final = {
+    "schema": {
+        "type": "object",
+        "properties": {
+            "grant_type": {"type": "string", "enum": ["client_credentials"]},
+            "client_id": {"type": "string"},
+            "client_secret": {"type": "string"},
+        },
+        "required": ["grant_type"],
+    },
+    "example": _GRANT,
+}
 _CREDENTIALS: Final = {
     "required": True,
-    "content": {
-        "application/x-www-form-urlencoded": {
-            "schema": {
-                "type": "object",
-                "properties": {
-                    "grant_type": {"type": "string", "enum": ["client_credentials"]},
-                    "client_id": {"type": "string"},
-                    "client_secret": {"type": "string"},
-                },
-                "required": ["grant_type"],
-            },
-            "example": {
-                "grant_type": "client_credentials",
-                "client_id": "ock_6c1f0a9be2d34785c0d1e2f3",
-                "client_secret": "ocs_...",
-            },
-        }
-    },
+    "content": {"application/x-www-form-urlencoded": _GRANT_FORM, "application/json": _GRANT_FORM},
+}
+_TOKEN: Final = {"access_token": "eyJhbGciOiJFUzI1NiIs...", "token_type": "Bearer", "expires_in": TOKEN_SECONDS}
+_TENANT: Final = {
+    "tenant_id": "k3v9x2m4q8w1z7t5",
+    "name": "Acme",
+    "key": {"client_id": _GRANT["client_id"], "client_secret": "ocs_...", "roles": ["admin"]},
 }
 
 
@@ -48,8 +56,8 @@ _CREDENTIALS: Final = {
     "/token",
     response_model=TokenOut,
     summary="Exchange an API key for a token",
-    description="OAuth 2 client credentials, in the form or by HTTP Basic; the token lives 15 minutes.",
-    responses=problems(400, 401, 413, 415, 503),
+    description="OAuth 2 client credentials, in the form, as JSON or by HTTP Basic; the token lives 15 minutes.",
+    responses={**answer(200, _TOKEN), **problems(400, 401, 413, 415, 503)},
     openapi_extra={"requestBody": _CREDENTIALS, "security": []},
 )
 async def exchange(request: Request) -> TokenOut:
@@ -71,11 +79,13 @@ async def exchange(request: Request) -> TokenOut:
     response_model=TenantOut,
     summary="Create a tenant",
     description="Needs the platform role. Answers with a first API key of the role admin; its secret is shown once.",
-    responses=problems(400, 401, 403, 422, 503),
+    responses={**answer(201, _TENANT), **problems(400, 401, 403, 413, 415, 422, 503)},
+    openapi_extra={"requestBody": body_of(TenantIn)},
 )
-async def create_tenant(request: Request, body: TenantIn) -> TenantOut:
+async def create_tenant(request: Request) -> TenantOut:
     state = state_of(request)
     await state.authenticator.require_platform(request)
+    body = await _read(request, TenantIn)
     tenant = await accounts.create_tenant(state.backends.control, body.name)
     key, secret = await accounts.create_key(state.backends.control, tenant, "first", (Role.ADMIN,))
     return TenantOut(
@@ -91,11 +101,13 @@ async def create_tenant(request: Request, body: TenantIn) -> TenantOut:
     response_model=TokenOut,
     summary="Issue a token for a tenant",
     description="Needs the platform role, or admin in the tenant itself.",
-    responses=problems(400, 401, 403, 404, 422, 503),
+    responses={**answer(201, _TOKEN), **problems(400, 401, 403, 404, 413, 415, 422, 503)},
+    openapi_extra={"requestBody": body_of(TokenIn)},
 )
-async def issue_token(request: Request, tenant_id: str, body: TokenIn) -> TokenOut:
+async def issue_token(request: Request, tenant_id: str) -> TokenOut:
     state = state_of(request)
     access = await state.authenticator.managed_tenant(request, tenant_id)
+    body = await _read(request, TokenIn)
     token = state.issuer.issue(
         subject=access.scope.actor,
         tenant_id=access.tenant.id,
@@ -105,10 +117,23 @@ async def issue_token(request: Request, tenant_id: str, body: TokenIn) -> TokenO
     return TokenOut(access_token=token, expires_in=body.expires_in)
 
 
+async def _read(request: Request, model: type[_Model]) -> _Model:
+    """The body as `model`, read within a bound and only once the caller is known: no signature may name it."""
+    if bodies.media_type(request) not in ("", "application/json"):
+        raise Invalid("Content-Type must be application/json", code="unsupported_media_type")
+    body = await bodies.read(request, _MAX_BODY_BYTES)
+    try:
+        return model.model_validate_json(body)
+    except ValidationError as error:
+        found = error.errors(include_url=False, include_context=False, include_input=False)
+        faults = [FieldError(("body", *fault["loc"]), fault["msg"], fault["type"]) for fault in found]
+        detail = "; ".join(f"{'.'.join(map(str, fault.loc))}: {fault.msg}" for fault in faults)
+        raise Invalid(detail, code="invalid_request", errors=faults) from None
+
+
 async def _credentials(request: Request) -> tuple[str, str]:
-    body = await bodies.read(request, _MAX_FORM_BYTES)
-    kind = request.headers.get("content-type", "").split(";", 1)[0].strip().lower()
-    form = _form(kind, body)
+    body = await bodies.read(request, _MAX_BODY_BYTES)
+    form = _form(bodies.media_type(request), body)
     if form.get("grant_type") != "client_credentials":
         raise Invalid("grant_type must be client_credentials", code="unsupported_grant_type")
     if "client_id" in form and "client_secret" in form:
@@ -124,7 +149,10 @@ def _form(kind: str, body: bytes) -> dict[str, str]:
             raise Invalid("the body must be an object of strings", code="malformed_json") from None
     if kind != "application/x-www-form-urlencoded":
         raise Invalid("send a form or JSON", code="unsupported_media_type")
-    return {name: values[0] for name, values in parse_qs(body.decode(), max_num_fields=16).items()}
+    try:
+        return {name: values[0] for name, values in parse_qs(body.decode(), max_num_fields=16).items()}
+    except ValueError as error:
+        raise Invalid(f"not a form: {error}", code="malformed_form") from None
 
 
 def _basic(header: str) -> tuple[str, str]:

@@ -10,13 +10,14 @@ from fastapi import APIRouter, Request
 from starlette.responses import Response
 
 from api import bodies
-from api.openapi import SEARCH_PARAMETERS, body_of, problems
+from api.openapi import SEARCH_PARAMETERS, answer, body_of, example_of, problems
+from api.problems import MEDIA_TYPE, TITLES
 from api.schemas.events import Accepted, BulkEventIn, BulkOut, EventIn, EventOut, SearchOut
 from api.state import state_of
 from core import instant, query, telemetry
 from core.access import Permission
 from core.bulk import Bulk
-from core.errors import Invalid, InvalidQuery, NotFound, OcelotError, Unavailable
+from core.errors import FieldError, Invalid, InvalidQuery, NotFound, OcelotError, Unavailable
 from core.ingest import ItemResult
 from core.search import Answer
 
@@ -25,6 +26,34 @@ MAX_WAIT: Final = 30.0
 _JSON: Final = "application/json"
 _EVENT_ID: Final = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _encode: Final = msgspec.json.Encoder().encode
+_EVENT: Final = example_of(EventOut)
+_RESULTS: Final[dict[str, Any]] = {
+    "accepted": 1,
+    "refused": 1,
+    "retry": 0,
+    "items": [
+        {"index": 0, "status": "accepted", "id": _EVENT["id"]},
+        {
+            "index": 1,
+            "status": "refused",
+            "error": {
+                "code": "invalid_event",
+                "message": "Object missing required field `action`",
+                "errors": [
+                    {"loc": ["action"], "msg": "Object missing required field `action`", "type": "missing"},
+                ],
+            },
+        },
+    ],
+}
+_FOUND: Final[dict[str, Any]] = {
+    "data": [_EVENT],
+    "next_cursor": None,
+    "total": 1,
+    "total_relation": "exact",
+    "watermark": {"complete_through": "2026-11-21T11:40:02.101933Z", "rebuilding": False},
+    "answered_by": "index",
+}
 _KEY_HEADER: Final[dict[str, Any]] = {
     "name": "Idempotency-Key",
     "in": "header",
@@ -40,7 +69,7 @@ _KEY_HEADER: Final[dict[str, Any]] = {
     response_model=Accepted,
     summary="Send one event",
     description="Answers when the event is durable in the queue; it is stored and searchable within a second or two.",
-    responses=problems(400, 401, 403, 409, 413, 415, 422, 429, 503),
+    responses={**answer(202, {"id": _EVENT["id"]}), **problems(400, 401, 403, 413, 415, 422, 429, 503)},
     openapi_extra={"requestBody": body_of(EventIn), "parameters": [_KEY_HEADER]},
 )
 async def send_event(request: Request) -> Response:
@@ -68,7 +97,7 @@ async def send_event(request: Request) -> Response:
     description="Up to 10,000 events or 16 MiB unpacked: a JSON array, an object with `events`, or NDJSON; gzip and "
     "zstd by `Content-Encoding`. Each event is taken or refused on its own merits. 202: at least one was accepted; "
     "422: all were refused; 503: none could be queued. Send those with the status `retry` again.",
-    responses=problems(400, 401, 403, 413, 415, 422, 429, 503),
+    responses={**answer(202, _RESULTS), **problems(400, 401, 403, 413, 415, 422, 429, 503)},
     openapi_extra={"requestBody": body_of(BulkEventIn, many=True)},
 )
 async def send_events(request: Request) -> Response:
@@ -88,7 +117,7 @@ async def send_events(request: Request) -> Response:
     summary="Search events",
     description="Filters on every named field: repeat one for or, begin a value with `!` for not, end it with `*` for "
     "a prefix. `metadata.<path>`, `before_state.<path>` and `after_state.<path>` filter by free-form values.",
-    responses=problems(400, 401, 403, 503),
+    responses={**answer(200, _FOUND), **problems(400, 401, 403, 503)},
     openapi_extra={"parameters": SEARCH_PARAMETERS},
 )
 async def search_events(request: Request) -> Response:
@@ -104,7 +133,11 @@ async def search_events(request: Request) -> Response:
     response_model=EventOut,
     summary="Read one event",
     description="The event's exact stored bytes; `ETag` is their SHA-256.",
-    responses={304: {"description": "Not modified"}, **problems(400, 401, 403, 404, 503)},
+    responses={
+        **answer(200, _EVENT),
+        304: {"description": "Not modified"},
+        **problems(400, 401, 403, 404, 503),
+    },
     openapi_extra={
         "parameters": [
             {
@@ -126,14 +159,18 @@ async def read_event(request: Request, event_id: str) -> Response:
     if stored is None:
         raise NotFound("no such event")
     etag = f'"{stored.hash.hex()}"'
-    if etag in request.headers.get("if-none-match", ""):
+    if _is_known(etag, request.headers.get("if-none-match", "")):
         return Response(status_code=304, headers={"ETag": etag})
     return Response(stored.body, media_type=_JSON, headers={"ETag": etag})
 
 
+def _is_known(etag: str, if_none_match: str) -> bool:
+    """Whether the client has this form already (RFC 9110, section 13.1.2): `*`, or one of a list, weak or not."""
+    return any(tag.strip().removeprefix("W/") in (etag, "*") for tag in if_none_match.split(","))
+
+
 def _require_json(request: Request) -> None:
-    kind = request.headers.get("content-type", _JSON).split(";", 1)[0].strip().lower()
-    if kind != _JSON:
+    if bodies.media_type(request) not in ("", _JSON):
         raise Invalid("Content-Type must be application/json", code="unsupported_media_type")
 
 
@@ -151,14 +188,14 @@ def _bulk_answer(results: list[ItemResult]) -> Response:
     detail = "none could be queued; try again" if counts["retry"] else "every event was refused"
     body |= {
         "type": f"urn:ocelot:problem:{code}",
-        "title": "Not available now" if counts["retry"] else "Not events",
+        "title": TITLES[status],
         "status": status,
         "detail": detail,
         "code": code,
         "request_id": telemetry.request_id.get(),
     }
     headers = {"Retry-After": "2"} if counts["retry"] else {}
-    return Response(_encode(body), status, headers, "application/problem+json")
+    return Response(_encode(body), status, headers, MEDIA_TYPE)
 
 
 def _page(answer: Answer) -> bytes:
@@ -186,5 +223,7 @@ def _wait(request: Request) -> float:
         if not 0 <= wait <= MAX_WAIT:
             raise ValueError
     except ValueError:
-        raise InvalidQuery(f"wait must be 0 to {MAX_WAIT:.0f} seconds") from None
+        message = f"must be 0 to {MAX_WAIT:.0f} seconds"
+        fault = FieldError(("query", "wait"), message, "parameter")
+        raise InvalidQuery(f"wait {message}", errors=[fault]) from None
     return wait

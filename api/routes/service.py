@@ -9,6 +9,7 @@ from fastapi import APIRouter, Request
 from pydantic import BaseModel
 from starlette.responses import JSONResponse, Response
 
+from api.openapi import answer
 from api.state import state_of
 from core import telemetry
 
@@ -30,7 +31,18 @@ class Ready(BaseModel):
     dependencies: dict[str, str]
 
 
-@router.get("/health", response_model=Health, summary="Is the process alive", openapi_extra={"security": []})
+_READY = {"status": "ready", "dependencies": {"queue": "up", "store": "up", "index": "up"}}
+_DOWN = {"status": "unavailable", "dependencies": {"queue": "down", "store": "up", "index": "up"}}
+_METRICS = 'ocelot_events_total{outcome="accepted"} 1024.0\n'
+
+
+@router.get(
+    "/health",
+    response_model=Health,
+    summary="Is the process alive",
+    responses=answer(200, {"status": "ok"}),
+    openapi_extra={"security": []},
+)
 async def health() -> Response:
     return JSONResponse({"status": "ok"})
 
@@ -40,7 +52,10 @@ async def health() -> Response:
     response_model=Ready,
     summary="Are the dependencies up",
     description="Each dependency by name: `up` or `down`. 503 when the queue or the store is down.",
-    responses={503: {"model": Ready, "description": "Not ready"}},
+    responses={
+        **answer(200, _READY),
+        503: {"model": Ready, "description": "Not ready", "content": {"application/json": {"example": _DOWN}}},
+    },
     openapi_extra={"security": []},
 )
 async def ready(request: Request) -> Response:
@@ -58,7 +73,13 @@ async def ready(request: Request) -> Response:
     return JSONResponse({"status": status, "dependencies": states}, code, headers)
 
 
-@metrics.get("/metrics", summary="Metrics for Prometheus", response_class=Response, openapi_extra={"security": []})
+@metrics.get(
+    "/metrics",
+    summary="Metrics for Prometheus",
+    response_class=Response,
+    responses=answer(200, _METRICS, "text/plain"),
+    openapi_extra={"security": []},
+)
 async def read_metrics(request: Request) -> Response:
     state = state_of(request)
     telemetry.IN_FLIGHT_BYTES.set(state.admission.in_flight)

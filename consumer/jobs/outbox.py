@@ -53,4 +53,6 @@ class OutboxDrain:
                     raise outcome
                 if isinstance(outcome, Exception):
                     log.error("event %s of tenant %s is not indexable: %s", document.id, tenant_id, outcome)
+            # The watermark trusts that what is not in the outbox can be found.
+            await self._index.refresh(scope)
         await self._outbox.remove([entry.event_id for entry in group])

@@ -8,10 +8,10 @@ from typing import Final
 
 # Contiguous, or grouped as cards are printed. Looser grouping takes in SIDs and GUIDs: half of all Sysmon events.
 _CANDIDATE: Final = re.compile(
-    rb"(?<![0-9A-Za-z])(?<![0-9][.])"
-    rb"(?:[2-6][0-9]{12,18}"
-    rb"|[2-6][0-9]{3}[ -][0-9]{4}[ -][0-9]{4}[ -][0-9]{1,4}([ -][0-9]{1,3})?"
-    rb"|3[0-9]{3}[ -][0-9]{6}[ -][0-9]{4,5})"
+    rb"[2-6](?<![0-9A-Za-z].)(?<![0-9][.].)"  # in this order the search skips to the digits
+    rb"(?:[0-9]{12,18}"
+    rb"|[0-9]{3}[ -][0-9]{4}[ -][0-9]{4}[ -][0-9]{1,4}([ -][0-9]{1,3})?"
+    rb"|[0-9]{3}[ -][0-9]{6}[ -][0-9]{4,5})"
     rb"(?![0-9A-Za-z])(?![.][0-9])"
 )
 TRIGGER: Final = (

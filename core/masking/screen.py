@@ -7,7 +7,7 @@ not enough, a value must follow: `"tokenType":`, `"token":null` and `"secret":""
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Final
 
 import re2
@@ -15,8 +15,6 @@ import re2
 from core.masking import cards
 from core.masking.rules import SEPARATORS, Rules
 
-# RE2 builds its automaton as it goes and starts anew when this is full.
-_MAX_MEMORY: Final = 64 * 1024 * 1024
 _SEPARATORS: Final = "[" + re.escape(SEPARATORS.decode()) + "]*"
 _BLANK: Final = r"(?:[ \t\r\n]|\\+[tnr])*"
 _LATER: Final = r"""(?:[-_. :*\[\]0-9"'\t\n\r\\]|\\+[tnr]|\\+u00[23][67ce])*"""
@@ -25,44 +23,46 @@ _LATER: Final = r"""(?:[-_. :*\[\]0-9"'\t\n\r\\]|\\+[tnr]|\\+u00[23][67ce])*"""
 _ESCAPE: Final = r"\\u00(?:2[0-589a-f]|3[0-9abdf]|[4-7][0-9a-f])"
 _URL: Final = r":(?:\\*/){2}[^\s\"'/@?#<>]*:[^\s\"'/@?#<>]+@"
 _SCHEME: Final = r"(?:bearer|basic)(?:[ \t]|\\+t)+[-a-z0-9._~+/=\\]{8}"
+_NO_WORD: Final = r"(?:^|[^0-9a-z_]|\\[bfnrt]|\\u[0-9a-f]{4})"
 _NAME_MEMBER: Final = rf'\\*"(?:name|key|field|header)\\*"{_BLANK}:{_BLANK}\\*"'
-_VALUE_MEMBER: Final = r'"value\\*"'
+_NAME: Final = re.compile(rb'\\*"(?:name|key|field|header)\\*"', re.IGNORECASE)
+_VALUE_MEMBER: Final = b'"value'
 _PEM: Final = r"private key(?: block)?-----"
+MAX_HITS: Final = 32
+"""More than these cost more to place than the whole item to walk."""
+Span = tuple[int, int]
 
 
 def _not_literal(word: str) -> str:
     """What begins as `word` does but goes on otherwise."""
-    return "|".join([f"{word[:i]}[^{word[i]}]" for i in range(1, len(word))] + [word + "[a-z0-9_-]"])
+    on = r"""[,;&})\]>]*(?:[^\s"'\\,;&})\]>]|\\+[^"'\\tnr])"""
+    return "|".join([f"{word[:i]}[^{word[i]}]" for i in range(1, len(word))] + [word + on])
 
 
 # What follows `:` or `=` and is neither empty, nor true, false or null.
 _VALUE: Final = (
     r"""(?:"[^"]|'[^']|\\+[^"'\\]|\\+"(?:[^"\\]|\\+[^"\\]|\\+"[^,}\] ])|\\+'[^']"""
-    r"""|[^\s"'\\,}\])tfn{\[]"""
-    rf"""|[{{\[]{_BLANK}[^}}\]\s\\]|[{{\[]{_BLANK}\\+"|{"|".join(map(_not_literal, ("true", "false", "null")))})"""
+    r"""|[^\s"'\\tfn{\[]"""
+    rf"""|[{{\[](?:{_BLANK}[^}}\]\s\\]|{_BLANK}\\+"|[{{\[}}\]()<>]+[^\s"'\\,}}\]])|"""
+    + "|".join(map(_not_literal, ("true", "false", "null")))
+    + ")"
 )
 
 
-def patterns(rules: Rules, *, fine: bool = False) -> dict[str, str]:
-    """The pattern (RE2 and `re` alike, any case, over bytes) of each kind of hit.
-
-    The fine ones also look at what stands before a name and at whether a `name` has a `value` by it. On the fast way
-    they would cost 1.5 us more an event, for the one in ten that the coarse ones stop.
-    """
-    plain = [name.replace("-", "") for name in rules.all_names()]
-    name = equalled = coloned = _any([_spread(name) for name in plain])
-    pair = _NAME_MEMBER + rf'(?:[^"\\]|\\+[^"\\])*{name}[-_. :*\[\]0-9]*\\*"'
-    if fine:
-        harmless = {name: [h[: -len(name)] for h in _joined(rules.harmless) if h.endswith(name)] for name in plain}
-        equalled = _any([_not_after(harmless[name], name) for name in plain])
-        # An ARN has `:secret:` in it: one CloudTrail event in nine.
-        coloned = _any([_not_after([*harmless[name], *([":"] if name == "secret" else [])], name) for name in plain])
-        pair = rf"{pair}(?s:.*){_VALUE_MEMBER}|{_VALUE_MEMBER}(?s:.*){pair}"
+def patterns(rules: Rules) -> dict[str, str]:
+    """The pattern (RE2 and `re` alike, any case, over bytes) of each kind of hit."""
+    names = {name: _spread(name) for name in (plain.replace("-", "") for plain in rules.all_names())}
+    name = _any(names.values())
+    if "secret" in names:
+        # An ARN has `:secret:` in it, one CloudTrail event in three. Sparing `nextToken` here as well made RE2 a third
+        # slower: more of its states than the processor's first cache holds.
+        quoted = names["secret"] + r"[-_. :*\[\]0-9]*\\*[\"']"
+        names |= {"secret": "(?:^|[^:])" + names["secret"], "quoted secret": quoted}
     found = {
-        "equals": rf"{equalled}{_LATER}(?:={_BLANK}{_VALUE}|>[^<]|\\+u003e)",
-        "colon": rf"{coloned}{_LATER}:{_BLANK}{_VALUE}",
-        "pair": pair,
-        "flag": rf"-[-a-z0-9_.]*{name}[0-9]*(?:(?: |\\+[tnr])+[^\s-]|\\*\"{_BLANK},)",
+        "equals": rf"{name}{_LATER}(?:={_BLANK}{_VALUE}|>[^<]|\\+u003e)",
+        "colon": rf"{_any(names.values())}{_LATER}:{_BLANK}{_VALUE}",
+        "pair": _NAME_MEMBER + rf'(?:[^"\\]|\\+[^"\\])*{name}[-_. :*\[\]0-9]*\\*"',
+        "flag": rf"{_NO_WORD}-[-a-z0-9_.]*{name}[0-9]*(?:(?: |\\+[tnr])+[^\s-]|\\*\"{_BLANK},)",
         "escape": _ESCAPE,
         "url": _URL,
         "scheme": _SCHEME,
@@ -73,44 +73,75 @@ def patterns(rules: Rules, *, fine: bool = False) -> dict[str, str]:
     return found
 
 
-def screen(rules: Rules, *, fine: bool = False) -> Callable[[bytes], object]:
+def screen(rules: Rules) -> Callable[[bytes], object]:
     """A function that is truthy when bytes of JSON may hold a secret.
 
     `re2.Set` answers in 3.5 us for 1.4 KB, `re2.search` in 4.3 (it makes a generator, spans and a match).
     """
+    found = re2.Set.SearchSet(_options())
+    found.Add(_pattern(rules))
+    found.Compile()
+    match: Callable[[bytes], object] = found.Match
+    return match
+
+
+class Finder:
+    """Where the hits of the screen stand."""
+
+    def __init__(self, rules: Rules) -> None:
+        self._hits = re2.compile(_pattern(rules), _options())
+        ends = (f'(?<={name}")' for name in _joined(rules.harmless))
+        self._harmless = re.compile(rf'[a-z]++"(?:{"|".join(ends)})'.encode(), re.IGNORECASE)
+
+    def first(self, text: bytes, start: int = 0) -> int | None:
+        """Where the first hit begins that is not the harmless name of a member."""
+        while (match := self._hits.search(text, start)) is not None:
+            start = match.start()
+            if not self._harmless.match(text, start):
+                return start
+            start += 1  # another may begin inside it
+        return None
+
+    def spans(self, item: bytes, start: int = 0) -> list[Span]:
+        """The hits, but for those that can be no secret; all of the item when they are too many to look at singly."""
+        found: list[Span] = []
+        hits, seen = self._hits.finditer(item, start), 0
+        while (hit := next(hits, None)) is not None:
+            seen += 1
+            if seen > MAX_HITS:
+                return [(0, len(item))]
+            first, end = hit.span()
+            if self._harmless.match(item, first) or self.is_alone(item, first):
+                hits = self._hits.finditer(item, first + 1)  # another may begin inside it
+            else:
+                found.append((first, end))
+        return found
+
+    def is_alone(self, item: bytes, start: int) -> bool:
+        """Whether a hit is a `name` in an item without a `value`."""
+        return _NAME.match(item, start) is not None and _VALUE_MEMBER not in item.lower()
+
+
+def _pattern(rules: Rules) -> bytes:
+    return "|".join(patterns(rules).values()).encode()
+
+
+def _options() -> re2.Options:
     options = re2.Options()
     options.encoding = re2.Options.Encoding.LATIN1
     options.case_sensitive = False
     options.never_capture = True
-    options.max_mem = _MAX_MEMORY
-    found = re2.Set.SearchSet(options)
-    found.Add("|".join(patterns(rules, fine=fine).values()).encode())
-    found.Compile()
-    match: Callable[[bytes], object] = found.Match
-    return match
+    return options
 
 
 def _joined(names: tuple[str, ...]) -> list[str]:
     return [name.replace("-", "") for name in names]
 
 
-def _any(patterns: list[str]) -> str:
+def _any(patterns: Iterable[str]) -> str:
     return "(?:" + "|".join(patterns) + ")"
 
 
 def _spread(name: str) -> str:
     """A pattern for `name` with separators anywhere."""
     return _SEPARATORS.join(name)
-
-
-def _not_after(prefixes: list[str], name: str) -> str:
-    """A pattern for `name` where none of `prefixes` stands right before it. RE2 has no look-behind.
-
-    For each end `tail` of a prefix it asks for another letter before `tail` than a prefix has there.
-    """
-    tails = {prefix[i:] for prefix in prefixes for i in range(1, len(prefix) + 1)} - set(prefixes)
-    found = []
-    for tail in sorted(tails):
-        letters = {prefix[-len(tail) - 1] for prefix in prefixes if prefix.endswith(tail)}
-        found.append(rf"(?:^|[^{re.escape(''.join(sorted(letters)))}]){tail}")
-    return (_any(found) if found else "") + _spread(name)

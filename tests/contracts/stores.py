@@ -67,7 +67,7 @@ def body_of(tenant_id: str, fields: dict[str, Any] | None = None, *, at: int | N
         at = START + next(_numbers) * 1_000
     given = fields or {}
     event = {
-        "id": given.get("id") or next(uuid7s(at, 1)),
+        "id": given.get("id") or uuid7s(at, 1)[0],
         "tenant_id": tenant_id,
         "timestamp": given.get("timestamp") or instant.to_text(at),
         "received_at": instant.to_text(at),

@@ -120,6 +120,22 @@ async def test_a_silent_producer_with_a_hole_is_never_passed_over(ledger: MongoL
     assert await ledger.complete_through() == 100
 
 
+async def test_a_crashed_producers_hole_is_closed_once_the_queue_was_seen_empty(
+    ledger: MongoLedger, clock: Clock
+) -> None:
+    await ledger.beat(Heartbeat("crashed", 0, 100))
+    await ledger.beat(Heartbeat("crashed", 3, 1_000))
+    await ledger.record([receipt("crashed", 1, 900), receipt("crashed", 3, 990)])
+    await ledger.beat(Heartbeat("alive", 0, 5_000))
+    await ledger.advance(EVER)
+    await ledger.give_up(1_000)  # it was heard of at this very moment: not silent since then
+    assert await ledger.complete_through() == 900
+    await ledger.give_up(1_001)
+    clock.now = 5_000 + SILENT_AFTER
+    await ledger.advance(EVER)
+    assert await ledger.complete_through() == 5_000
+
+
 async def test_the_oldest_event_of_the_outbox_bounds_the_mark(ledger: MongoLedger, database: Database) -> None:
     outbox = MongoOutbox(database)
     await ledger.beat(Heartbeat("a", 0, 500))

@@ -13,12 +13,14 @@ import pytest
 from pymongo.errors import (
     AutoReconnect,
     BulkWriteError,
+    DuplicateKeyError,
     ExecutionTimeout,
     NotPrimaryError,
     OperationFailure,
     WriteConcernError,
 )
 
+from core.adapters.store import pages
 from core.adapters.store.client import DEADLINE, Client, Collection, open_client, store_calls
 from core.adapters.store.control import MongoControl
 from core.adapters.store.events import MongoEventStore
@@ -27,10 +29,11 @@ from core.adapters.store.inserts import insert_rows
 from core.adapters.store.ledger import MongoLedger
 from core.adapters.store.outbox import MongoOutbox
 from core.adapters.store.parking import MongoParking
+from core.adapters.store.upserts import upsert
 from core.errors import Blocked, Invalid, Unavailable
 from core.ports import Heartbeat, InsertOutcome
 from core.query import EventQuery
-from infra.local.servers import free_port, start_store
+from infra.local.servers import Server, free_port, start_store
 from tests.contracts.stores import a_scope, rows
 
 Call = Callable[[Client], Awaitable[object]]
@@ -131,6 +134,40 @@ async def test_writes_are_durable_unless_the_url_says_otherwise(url: str, concer
     options = client.delegate.options
     assert (options.retry_writes, options.retry_reads, options.timeout) == (False, False, DEADLINE)
     client.close()
+
+
+async def test_a_total_that_takes_too_long_is_a_lower_bound(
+    embedded_store: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pages, "COUNT_DEADLINE", 1e-6)
+    client, scope = open_client(embedded_store.url), a_scope()
+    store = MongoEventStore(client["slow_count"])
+    await store.insert(rows(scope, 9))
+    page = await store.find(scope, EventQuery(), after=None, limit=4, total_bound=100)
+    assert (len(page.events), page.total, page.total_exact) == (4, 4, False)
+    await client.drop_database("slow_count")
+    client.close()
+
+
+class Racing:
+    """A collection whose first `lost` upserts come second in a race."""
+
+    def __init__(self, lost: int) -> None:
+        self.lost, self.applied = lost, 0
+
+    async def update_one(self, asked: object, change: object, upsert: bool) -> None:
+        if self.lost:
+            self.lost -= 1
+            raise DuplicateKeyError("E11000")
+        self.applied += 1
+
+
+async def test_an_upsert_that_lost_a_race_is_applied_once() -> None:
+    racing = Racing(2)
+    await upsert(cast("Collection", racing), "x", {})
+    assert racing.applied == 1
+    with pytest.raises(Unavailable):
+        await upsert(cast("Collection", Racing(99)), "x", {})
 
 
 async def test_a_killed_store_has_every_acknowledged_event(tmp_path: Path) -> None:

@@ -36,7 +36,7 @@ def live_environment(home) -> dict[str, str]:
     """Settings on the real servers, with a queue of its own; skips where they are not named."""
     if not LIVE:
         pytest.skip("the real servers are not named (make test-live)")
-    from core.adapters.queue.sqs import ensure_queue
+    from core.adapters.queue.sqs_client import ensure_queue
 
     name = f"test-{secrets.token_hex(6)}"
     url = asyncio.run(ensure_queue(LIVE_SQS, "us-east-1", name))
@@ -48,8 +48,11 @@ def live_environment(home) -> dict[str, str]:
 def drop_live(settings: dict[str, str]) -> None:
     from pymongo import MongoClient
 
+    from core.adapters.queue.sqs_client import delete_queue
+
     with MongoClient(settings["MONGODB_URL"]) as client:
         client.drop_database(settings["MONGODB_DATABASE"])
+    asyncio.run(delete_queue(LIVE_SQS, "us-east-1", settings["SQS_QUEUE_URL"].rsplit("/", 1)[1]))
 
 
 @pytest.fixture

@@ -171,3 +171,53 @@ def test_the_vendored_pages_are_as_published() -> None:
     }
     changed = [name for digest, name in sums if hashlib.sha256((folder / name).read_bytes()).hexdigest() != digest]
     assert changed == []
+
+
+# The public surface ---------------------------------------------------------------------------------------------------
+
+
+def _codes_in_source() -> set[str]:
+    """Every `code` that can reach a client: class attributes, `code=` arguments and literal problems."""
+    found: set[str] = set()
+    for folder in ("api", "core"):
+        for path in (ROOT / folder).rglob("*.py"):
+            source = path.read_text(encoding="utf-8")
+            found |= set(re.findall(r'\bcode(?:: [^=]+)? ?= ?"([a-z0-9_]+)"', source))
+    source = text("api/middleware.py") + text("api/main.py") + text("api/routes/logs.py") + text("api/problems.py")
+    found |= set(re.findall(r'"(not_found|method_not_allowed|all_refused|internal|bad_request)"', source))
+    # Never leave the process: a start-up error, and a damaged message of the queue.
+    return found - {"bad_settings", "undecodable_envelope"}
+
+
+def test_every_error_code_is_in_its_page_and_nothing_else_is() -> None:
+    written = set(re.findall(r"^\| `([a-z0-9_]+)` \|", text("docs/errors.md"), re.MULTILINE))
+    assert written == _codes_in_source()
+
+
+def test_every_metric_is_in_its_page_and_nothing_else_is() -> None:
+    from core import telemetry
+
+    made = {
+        family.name + ("_total" if family.type == "counter" else "")
+        for family in telemetry.REGISTRY.collect()
+        if family.name.startswith("ocelot_")
+    }
+    assert set(re.findall(r"^\| `(ocelot_[a-z_]+)` \|", text("docs/metrics.md"), re.MULTILINE)) == made
+
+
+def test_every_route_is_in_its_page_and_nothing_else_is() -> None:
+    from api.main import create_service
+
+    settings = Settings.model_validate(REQUIRED)
+    paths = create_service(settings).openapi()["paths"]
+    made = {f"{method.upper()} {path}" for path, operations in paths.items() for method in operations}
+    assert set(re.findall(r"^\| `([A-Z]+ /[^`]+)` \|", text("docs/api.md"), re.MULTILINE)) == made
+
+
+def test_every_command_is_in_the_readme() -> None:
+    from cli.main import app
+
+    named = {c.name for c in app.registered_commands} | {g.name for g in app.registered_groups}
+    readme = text("README.md")
+    assert {name for name in named if not re.search(rf"ocelot {name}\b", readme)} == {"dev"}
+    assert "make dev" in readme

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
+
 import pytest
 
 from core.envelope import Record
 from core.errors import InvalidEvent
-from core.rows import row_of
+from core.rows import received_at, row_of
 
 ID = "01a1fdf2-d2cc-7e1f-94f5-0939230d076e"
 TENANT = "k3v9x2m4q8w1z7t5"
@@ -21,7 +23,19 @@ def test_an_event_has_its_row() -> None:
     row = row_of(Record(TENANT, "202611", BODY.encode(), b"c"), "e-1")
     assert (row.id, row.tenant_id, row.placement, row.body, row.content) == (ID, TENANT, "202611", BODY.encode(), b"c")
     assert row.received_at - row.timestamp == 1
+    assert row.received_at == received_at(row.body)
+    assert row.hash == hashlib.sha256(BODY.encode()).digest()
     assert row.named["ip_key"] == "00000000000000000000ffffcb007107"
+
+
+def test_a_row_holds_the_named_fields_that_are_there() -> None:
+    more = BODY.replace('"action"', '"message":"hi","tags":["a"],"user_id":null,"action"').replace(
+        "[1]", '{"action":2}'
+    )
+    assert row_of(Record(TENANT, "202611", more.encode()), "e-1").named == {
+        "action": "x", "severity": "INFO", "tags": ["a"], "ip_address": "203.0.113.7",
+        "ip_key": "00000000000000000000ffffcb007107",
+    }  # fmt: skip
 
 
 @pytest.mark.parametrize(
@@ -35,6 +49,10 @@ def test_an_event_has_its_row() -> None:
         ("203.0.113.7", "not-an-address"),
         ("2026-11-21T11:40:00.000001Z", "yesterday"),
         ('"action":"x"', '"action":1'),
+        ('"action":"x"', '"action":null'),
+        ('"action":"x"', '"action":"x","message":1'),
+        ('"action":"x"', '"action":"x","tags":[1]'),
+        ('"salt":"c2FsdA"', '"salt":null'),
         ("[1]}}", "[1]}} "),
         ("[1]}}", "[1]}"),
     ],

@@ -544,7 +544,7 @@ def test_a_document_of_any_shape_becomes_a_valid_event(source: str, original: di
     named = named_fields(source, original, NOW)
     decoded = event.decode(json.dumps({**named, "metadata": {}}).encode())
     assert decoded.action.startswith(("aws" if source == "cloudtrail" else source, "gcp.", "azure."))
-    event.timestamp_of(decoded, NOW)
+    event.check(decoded, NOW)
 
 
 @pytest.mark.parametrize("name", FILES)
@@ -558,4 +558,4 @@ def test_every_real_line_becomes_a_valid_event_that_holds_it_whole(audit_logs: P
             assert isinstance(made, Item), made
             decoded = event.decode(made.data)
             assert bytes(decoded.metadata) == line.data  # type: ignore[arg-type]
-            event.timestamp_of(decoded, NOW)
+            event.check(decoded, NOW)

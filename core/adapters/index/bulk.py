@@ -29,7 +29,7 @@ def check(document: IndexDocument, tenant_id: str) -> None:
         raise ValueError(f"the event {document.id!r} is more than one line")
     if not _ID.fullmatch(document.id):
         raise ValueError(f"not an event's id: {document.id!r}")
-    # What `core.event.stamp` writes; to decode the named fields instead takes ten times as long.
+    # What `core.prepare` writes; to decode the named fields instead takes ten times as long.
     if body.startswith(f'{{"id":"{document.id}","tenant_id":"{tenant_id}",'.encode()) and body.endswith(b"}"):
         return
     try:

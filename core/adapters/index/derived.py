@@ -1,8 +1,9 @@
-"""What the index holds beside an event's own bytes: the paths that have a value, and the paths that changed."""
+"""What the index holds beside an event's own bytes: the paths of its objects, and the paths that changed."""
 
 from __future__ import annotations
 
 import json
+import re
 from typing import Any, Final
 
 import msgspec
@@ -27,16 +28,17 @@ _free_fields: Final = msgspec.json.Decoder(_FreeFields).decode
 # Numbers are not looked at; without the hook a float such as 1e400 would be refused.
 _tree: Final = msgspec.json.Decoder(float_hook=len).decode
 _encode: Final = msgspec.json.Encoder().encode
+_DOTTED_KEY: Final = re.compile(rb'\.[^"\\]*(?:\\.[^"\\]*)*"[ \t\r\n]*:')
 
 
 def derived_fields(body: bytes) -> bytes:
     """JSON members to splice in before the closing brace of `body`, each with its comma in front; b"" for none.
 
-    `paths`: every dotted path below a free-form field that has a value at or under it. A `flat_object` cannot tell
-    that an object is there, and finds a leaf only by walking all of its values.
+    `paths`: the dotted path of every object in a free-form field that has a value somewhere under it, which a
+    `flat_object` cannot tell (it knows leaves only). `{"a.b": 1}` has an object at `a`, as `{"a": {"b": 1}}` has.
     `changed_paths`: see `core.changes`.
     """
-    if not any(mark in body for mark in _MARKS):
+    if _is_flat(body):
         return b""
     try:
         free = _free_fields(body)
@@ -46,13 +48,24 @@ def derived_fields(body: bytes) -> bytes:
     return members(paths_of(trees), _changed(free))
 
 
+def _is_flat(body: bytes) -> bool:
+    """Whether the event certainly has neither two states nor an object or dotted key in a free-form field.
+
+    Two opening braces are the event's and one free-form field's, and a dotted key has a dot, written as it is or as
+    an escape, before the quote and colon that end it. That takes 0.7 us of an event of 550 bytes, to look into it 6.
+    """
+    if body.count(b"{") > 2 or b"\\u002" in body:
+        return False
+    return _DOTTED_KEY.search(body, body.rfind(b"{")) is None
+
+
 def members(paths: list[str], changed: list[str]) -> bytes:
     """The derived members as bytes; both lists may be empty."""
     spliced = b""
     if paths:
-        spliced = b',"paths":' + _strings(paths)
+        spliced = b',"paths":' + _encode(paths)
     if changed:
-        spliced += b',"changed_paths":' + _strings(changed)
+        spliced += b',"changed_paths":' + _encode(changed)
     return spliced
 
 
@@ -61,24 +74,17 @@ def changed_of(body: bytes) -> list[str]:
     return _changed(_free_fields(body))
 
 
-def _strings(texts: list[str]) -> bytes:
-    try:
-        return _encode(texts)
-    except UnicodeEncodeError:  # a lone surrogate, which only an escape can write
-        return json.dumps(texts).encode()
-
-
 def tree_of(document: bytes) -> Any:
     """The values of a document, numbers of any size standing for themselves alone."""
     try:
         return _tree(document)
     except ValueError:
-        # Integers of over 4,300 digits and lone surrogates pass here, in 20 times the time.
+        # Integers of over 4,300 digits pass here, in many times the time.
         return json.loads(document, parse_int=len, parse_float=len)
 
 
 def paths_of(trees: dict[str, Any]) -> list[str]:
-    """The paths with a value, the bounded ones: at most `MAX_PATHS`, each and together within their bytes."""
+    """The objects' paths, the bounded ones: at most `MAX_PATHS`, each and together within their bytes."""
     found: dict[str, None] = {}
     for name, tree in trees.items():
         if type(tree) is dict:
@@ -91,32 +97,36 @@ def paths_of(trees: dict[str, Any]) -> list[str]:
 
 
 def _walk(node: dict[str, Any], path: str, found: dict[str, None]) -> bool:
-    """Add the paths under `path`, parents after their children; whether there is any value."""
+    """Add the objects' paths under `path`; whether there is any value."""
     some = False
     for key, value in node.items():
         kind = type(value)
-        if kind is dict or kind is list:
-            some |= _descend(value, f"{path}.{key}", found)
-        elif value is not None:
-            found[f"{path}.{key}"] = None
+        there = value is not None
+        if kind is dict:
+            if there := _walk(value, f"{path}.{key}", found):
+                found[f"{path}.{key}"] = None
+        elif kind is list:
+            there = _elements(value, f"{path}.{key}", found)
+        if there:
             some = True
-    if some:
-        found[path] = None
+            if "." in key:  # a dotted key reads as nesting
+                steps = key.split(".")
+                found.update(dict.fromkeys(f"{path}.{'.'.join(steps[:n])}" for n in range(1, len(steps))))
     return some
 
 
-def _descend(node: Any, path: str, found: dict[str, None]) -> bool:
-    if type(node) is dict:
-        return _walk(node, path, found)
+def _elements(array: list[Any], path: str, found: dict[str, None]) -> bool:
     some = False
-    for element in node:
+    for element in array:
         kind = type(element)
-        if kind is dict or kind is list:
-            some |= _descend(element, path, found)
+        if kind is dict:
+            if _walk(element, path, found):
+                found[path] = None
+                some = True
+        elif kind is list:
+            some |= _elements(element, path, found)
         elif element is not None:
             some = True
-    if some:
-        found[path] = None
     return some
 
 
@@ -124,7 +134,7 @@ def _bounded(paths: list[str]) -> list[str]:
     kept: list[str] = []
     total = 0
     for path in paths[:MAX_PATHS]:
-        size = len(path.encode(errors="surrogatepass"))
+        size = len(path.encode())
         if size <= MAX_PATH_BYTES and total + size <= MAX_PATHS_BYTES:
             kept.append(path)
             total += size
@@ -139,6 +149,3 @@ def _changed(free: _FreeFields) -> list[str]:
         return changed_paths(bytes(before), bytes(after))
     except (ValueError, RecursionError):
         return []
-
-
-_MARKS: Final = tuple(f'"{name}":'.encode() for name in FREE_FIELDS)

@@ -12,6 +12,8 @@ is found when
 A word without a letter or digit (`-`, `***`) is passed over, unless it is the whole text.
 
 A free-form value is compared by its text: a string's own, a number's as written (`1.0` is not `1`), `true`, `false`.
+A `flat_object` keeps `path=value` as one term, so a key with `=` in it (`{"a=b": "c"}`) is found by the path before the
+`=` as well.
 """
 
 from __future__ import annotations
@@ -29,8 +31,8 @@ Clause = dict[str, Any]
 
 # Each word costs 18 clauses of the 1,024 that a query may have.
 MAX_WORDS: Final = 32
-# The end of `date_nanos`, 2262-04-11; a bound beyond it is refused by the index.
-MAX_US: Final = (2**63 - 1) // 1000
+# 2262-01-01: `date_nanos` ends in that year, and the index refuses a bound beyond.
+MAX_US: Final = 9_214_646_400_000_000
 _WORDS: Final = re.compile(r'(?<!\S)"([^"]*)"(?!\S)|(\S+)')
 _NOTHING: Final[Clause] = {"match_none": {}}
 
@@ -106,12 +108,12 @@ def _phrase(text: str) -> Clause:
 
 def _times(name: str, bounds: Range) -> list[Clause]:
     start, end = bounds.start, bounds.end
-    if (end is not None and end <= 0) or (start is not None and start > MAX_US):
+    if (end is not None and end <= 0) or (start is not None and start >= MAX_US):
         return [_NOTHING]
     limits: dict[str, str] = {}
     if start is not None and start > 0:
         limits["gte"] = instant.to_text(start)
-    if end is not None and end <= MAX_US:
+    if end is not None and end < MAX_US:
         limits["lt"] = instant.to_text(end)
     return [{"range": {name: limits}}] if limits else []
 
@@ -122,11 +124,6 @@ def _condition(condition: Condition) -> Clause:
         return _any([_value(field, value) for value in condition.values])
     equal = [value.text for value in condition.values if value.match is Match.EQUAL]
     clauses = [_value(field, value) for value in condition.values if value.match is not Match.EQUAL]
-    if condition.is_free:
-        # A `flat_object` keeps `path=value` as one term, so that a key with `=` in it reads as a shorter path.
-        torn = [text for text in equal if "=" in text]
-        clauses += [_at_path(field, {"term": {field: text}}) for text in torn]
-        equal = [text for text in equal if "=" not in text]
     if equal:
         clauses.append({"terms": {field: equal}})
     return _any(clauses)
@@ -135,7 +132,8 @@ def _condition(condition: Condition) -> Clause:
 def _value(field: str, value: Value) -> Clause:
     match value.match:
         case Match.EXISTS if field.split(".", 1)[0] in FREE_FIELDS:
-            return {"term": {"paths": field}}
+            # A leaf by its values, an object by its path.
+            return _any([{"prefix": {field: ""}}, {"term": {"paths": field}}])
         case Match.EXISTS:
             return {"exists": {"field": field}}
         case Match.CIDR if field == "ip_address":
@@ -145,13 +143,8 @@ def _value(field: str, value: Value) -> Clause:
         case Match.EQUAL if field == "message":
             return _phrase(value.text)
         case Match.PREFIX if field not in ("ip_address", "message", "id"):
-            prefix: Clause = {"prefix": {field: value.text}}
-            return _at_path(field, prefix) if field.split(".", 1)[0] in FREE_FIELDS else prefix
+            return {"prefix": {field: value.text}}
     raise InvalidQuery(f"{field} cannot be matched by {value.match.value}")
-
-
-def _at_path(path: str, clause: Clause) -> Clause:
-    return {"bool": {"filter": [clause, {"term": {"paths": path}}]}}
 
 
 def _any(clauses: list[Clause]) -> Clause:

@@ -16,8 +16,9 @@ from core.adapters.index import bulk, derived
 from core.adapters.index.mapping import FLAG
 from core.event import FREE_FIELDS
 
-MAX_TERM_BYTES: Final = 32_766
-# 64 levels of such keys leave a value 7 KB of the term that it shares with its path.
+# Of 32,766; the rest is for what the index puts in front of a path in its columns.
+MAX_TERM_BYTES: Final = 32_000
+# 64 levels of such keys leave a value 6 KB of the term that it shares with its path.
 MAX_KEY_BYTES: Final = 400
 
 _members: Final = msgspec.json.Decoder(dict[str, Raw]).decode
@@ -75,7 +76,7 @@ def _merged(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 def _cut(node: Any, path_bytes: int) -> Any:
     """`node` with its strings cut so that each fits a term together with its path and the `=` between."""
     if isinstance(node, dict):
-        return {key: _cut(value, path_bytes + 1 + len(_utf8(key))) for key, value in node.items()}
+        return {key: _cut(value, path_bytes + 1 + len(key.encode())) for key, value in node.items()}
     if isinstance(node, list):
         return [_cut(element, path_bytes) for element in node]
     return _prefix(node, MAX_TERM_BYTES - path_bytes - 1) if isinstance(node, str) else node
@@ -83,9 +84,5 @@ def _cut(node: Any, path_bytes: int) -> Any:
 
 def _prefix(text: str, size: int) -> str:
     """The longest beginning of `text` within `size` bytes of UTF-8."""
-    encoded = _utf8(text)
+    encoded = text.encode()
     return text if len(encoded) <= size else encoded[:size].decode(errors="ignore")
-
-
-def _utf8(text: str) -> bytes:
-    return text.encode(errors="surrogatepass")

@@ -2,7 +2,8 @@
 
 Nothing is mapped by what events hold, so no tenant can make fields or type conflicts. The source is not kept: answers
 take their bodies from the store (the index's own round trip alters numbers), a rebuild reads the store, and an erased
-event leaves no copy behind.
+event leaves no copy behind. Real events of 3.1 KB then take 0.66 KB each, against 0.94 KB (0.80 KB with the better
+compression, which gains nothing without the source).
 """
 
 from __future__ import annotations
@@ -43,11 +44,15 @@ def settings(shards: int, replicas: int) -> dict[str, Any]:
         "number_of_replicas": replicas,
         "refresh_interval": "1s",
         "analysis": {
-            "char_filter": {"apart": {"type": "mapping", "mappings": _char_mappings()}},
+            # By pattern, because osmem passes over a `mapping` filter when it indexes.
+            "char_filter": {
+                "apart": {"type": "pattern_replace", "pattern": f"[{JOINERS}]", "replacement": " "},
+                "unseen": {"type": "pattern_replace", "pattern": f"[{INVISIBLE}]", "replacement": ""},
+            },
             "analyzer": {
                 ANALYZER: {
                     "type": "custom",
-                    "char_filter": ["apart"],
+                    "char_filter": ["apart", "unseen"],
                     "tokenizer": "standard",
                     "filter": ["lowercase"],
                 }
@@ -77,8 +82,3 @@ def mappings() -> dict[str, Any]:
             FLAG: _KEYWORD,
         },
     }
-
-
-def _char_mappings() -> list[str]:
-    apart = [f"\\u{ord(joiner):04x}=>\\u0020" for joiner in JOINERS]
-    return apart + [f"\\u{ord(mark):04x}=>" for mark in INVISIBLE]

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import re
 import zlib
-from collections.abc import Sequence
-from typing import Any, Final
+from collections.abc import Callable, Sequence
+from typing import Any, Final, TypeVar
 
 import msgspec
 
@@ -25,6 +25,7 @@ _LENIENT: Final = {"ignore_unavailable": "true", "allow_no_indices": "true"}
 _encode: Final = msgspec.json.Encoder().encode
 
 _Outcomes = dict[int, IndexOutcome | Exception]
+_Answer = TypeVar("_Answer")
 
 
 class _Total(msgspec.Struct, frozen=True):
@@ -60,9 +61,14 @@ _count: Final = msgspec.json.Decoder(_Count).decode
 _names: Final = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 
 
-def open_index(url: str, *, shards: int = 1, replicas: int = 1) -> OpenSearchIndex:
-    """The index at `url` (http or https, with `user:password@` if it asks); nothing is sent before the first call."""
-    return OpenSearchIndex(Client(url), shards, replicas)
+def open_index(
+    url: str, *, shards: int = 1, replicas: int = 1, deadline: float = DEADLINE, write_deadline: float = WRITE_DEADLINE
+) -> OpenSearchIndex:
+    """The index at `url` (http or https, with `user:password@` if it asks); nothing is sent before the first call.
+
+    `deadline` and `write_deadline` are seconds for a whole call.
+    """
+    return OpenSearchIndex(Client(url, deadline, write_deadline), shards, replicas)
 
 
 class OpenSearchIndex:
@@ -120,12 +126,9 @@ class OpenSearchIndex:
     async def _bulk(self, alias: str, body: bytes) -> list[Verdict]:
         params = {"require_alias": "true", "filter_path": bulk.FILTER_PATH}
         text = await self._client.call(
-            "POST", f"/{alias}/_bulk", params, body, deadline=WRITE_DEADLINE, content_type="application/x-ndjson"
+            "POST", f"/{alias}/_bulk", params, body, writes=True, content_type="application/x-ndjson"
         )
-        try:
-            return [verdict(result.status, result.error) for result in bulk.results(text)]
-        except ValueError as error:
-            raise Unavailable("index", f"no answer to a bulk: {error}") from None
+        return [verdict(result.status, result.error) for result in _decoded(bulk.results, text)]
 
     async def _create(self, tenant_id: str, placement: str) -> None:
         """A placement's first generation and both aliases, in one step; another consumer may have been faster."""
@@ -136,7 +139,7 @@ class OpenSearchIndex:
             "aliases": {alias: {"is_write_index": True}, read_alias(tenant_id): {}},
         }
         exists = "resource_already_exists_exception"
-        await self._client.call("PUT", f"/{alias}-g1", {}, _encode(body), deadline=WRITE_DEADLINE, expected=exists)
+        await self._client.call("PUT", f"/{alias}-g1", {}, _encode(body), writes=True, expected=exists)
 
     async def search(
         self, scope: TenantScope, query: EventQuery, *, after: Position | None, limit: int, total_bound: int
@@ -147,7 +150,7 @@ class OpenSearchIndex:
             "_source": False,
             "stored_fields": "_none_",
             "size": limit,
-            "timeout": f"{DEADLINE - 1:.0f}s",
+            "timeout": f"{self._client.deadline * 800:.0f}ms",
             "track_total_hits": total_bound or False,
             "query": clause,
             "sort": dsl.sort_of(query),
@@ -166,20 +169,21 @@ class OpenSearchIndex:
     async def count(self, scope: TenantScope) -> int:
         """See the port."""
         await self.refresh(scope)
-        return _count(await self._client.call("GET", f"/{read_alias(scope.tenant_id)}/_count", _LENIENT)).count
+        path = f"/{read_alias(scope.tenant_id)}/_count"
+        return _decoded(_count, await self._client.call("GET", path, _LENIENT)).count
 
     async def refresh(self, scope: TenantScope) -> None:
         """See the port."""
         path = f"/{read_alias(scope.tenant_id)}/_refresh"
-        await self._client.call("POST", path, _LENIENT, deadline=WRITE_DEADLINE)
+        await self._client.call("POST", path, _LENIENT, writes=True)
 
     async def drop(self, scope: TenantScope) -> None:
         """See the port. Names are looked up by pattern; what is deleted is named in full, behind an alias or not."""
         own = re.compile(re.escape(f"{PREFIX}{scope.tenant_id}-") + r"\d{4,8}-g\d+")
         path = f"/{PREFIX}{scope.tenant_id}-*/_alias"
-        names = _names(await self._client.call("GET", path, {"expand_wildcards": "all"}))
+        names = _decoded(_names, await self._client.call("GET", path, {"expand_wildcards": "all"}))
         for name in filter(own.fullmatch, names):
-            await self._client.call("DELETE", f"/{name}", {"ignore_unavailable": "true"}, deadline=WRITE_DEADLINE)
+            await self._client.call("DELETE", f"/{name}", {"ignore_unavailable": "true"}, writes=True)
 
     async def ping(self) -> None:
         """Raise `Unavailable` unless the cluster answers."""
@@ -187,6 +191,13 @@ class OpenSearchIndex:
 
     async def aclose(self) -> None:
         await self._client.aclose()
+
+
+def _decoded(decode: Callable[[str], _Answer], text: str) -> _Answer:
+    try:
+        return decode(text)
+    except ValueError as error:
+        raise Unavailable("index", f"not an answer of an index: {error}") from None
 
 
 def _settled(verdicts: dict[int, Verdict], created: IndexOutcome) -> _Outcomes:
@@ -203,7 +214,7 @@ def _given_up(last: Verdict) -> Invalid:
 
 
 def _page(text: str, after: Position | None, limit: int) -> HitPage:
-    found = _found(text)
+    found = _decoded(_found, text)
     if found.timed_out or found.shards.failed:
         # Part of an answer would skip events without a sign.
         raise Unavailable("index", "the index answered in part")

@@ -40,6 +40,7 @@ _DOCUMENT_TYPES: Final = frozenset(
         "x_content_parse_exception", "not_x_content_exception", "max_bytes_length_exceeded_exception",
     }
 )  # fmt: skip
+_DOCUMENT_REASON: Final = re.compile(r"immense term|DocValuesField .* is too large", re.DOTALL)
 _DEEPEST_CAUSE: Final = 8
 
 
@@ -60,7 +61,7 @@ def verdict(status: int, cause: Cause | None = None) -> Verdict:
         return Verdict.BLOCKED
     if status != 400 or "circuit_breaking_exception" in types or "rejected_execution_exception" in types:
         return Verdict.UNAVAILABLE
-    if _DOCUMENT_TYPES.intersection(types):
+    if any(link.type in _DOCUMENT_TYPES or _DOCUMENT_REASON.search(link.reason) for link in causes):
         return Verdict.REFUSED
     return Verdict.DOUBTFUL
 

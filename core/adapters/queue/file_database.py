@@ -109,6 +109,11 @@ class QueueDatabase:
     def now_us(self) -> int:
         return (time.monotonic_ns() if self._boot else time.time_ns()) // 1000
 
+    @property
+    def log_path(self) -> Path:
+        """The file that every commit, by whatever process, writes to."""
+        return self._path.with_name(f"{self._path.name}-wal")
+
     def in_place(self) -> bool:
         """Whether the path still leads to this file: what goes to a deleted one would be lost."""
         try:

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from typing import Final
 
 import bson
-from bson.binary import Binary
 from bson.errors import BSONError
 from pymongo.errors import BulkWriteError
 
@@ -67,13 +66,15 @@ def document_of(row: StoreRow) -> BsonMap:
         "placement": row.placement,
         "timestamp": row.timestamp,
         "received_at": row.received_at,
-        **{name: value for name, value in row.named.items() if value != []},
-        "hash": Binary(row.hash),
+        **row.named,
+        "hash": row.hash,
         "envelope": row.envelope,
         "body": row.body.decode(),
     }
     if row.content is not None:
-        document["content"] = Binary(row.content)
+        document["content"] = row.content
+    if document.get("tags") == []:
+        del document["tags"]
     return document
 
 

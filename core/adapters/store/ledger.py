@@ -57,8 +57,8 @@ class MongoLedger:
        after the frontiers: an entry is durable before its envelope's receipt, so whoever sees the receipt counted
        sees the entry, or the event is indexed by now.
     5. A complete producer that has been silent for a minute is gone and no longer bounds the mark, an incomplete one
-       always does. For one that crashed, envelopes sealed after its last heartbeat are unknown until a receipt names
-       them: this trusts the queue to deliver within that minute, or the producer to beat before it ends.
+       does until `give_up`. For one that crashed, envelopes sealed after its last heartbeat are unknown until a
+       receipt names them: this trusts the queue to deliver within that minute, or the producer to beat before it ends.
 
     A producer beats once, with sequence 0, before it seals its first envelope, or it is unknown until its first
     receipt. Its clock must not run backwards; other producers' clocks do not matter, as each bounds the mark by its
@@ -104,6 +104,13 @@ class MongoLedger:
                 change["$pull"] = {"voided": {"$lte": frontier}}
             with store_calls():
                 await self._producers.update_one({"_id": producer.id}, change)
+
+    async def give_up(self, silent_since: int) -> None:
+        for producer in await self._known():
+            if not producer.complete and producer.seen_at < silent_since:
+                with store_calls():
+                    # Only what was known to be sealed: a receipt that names a later one opens the hole again.
+                    await self._producers.update_one({"_id": producer.id}, {"$max": {"frontier": producer.sealed}})
 
     async def complete_through(self) -> int | None:
         producers = await self._known()

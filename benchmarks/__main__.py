@@ -1,0 +1,36 @@
+"""`make bench`: run every benchmark (or those named), print the table, write results.json."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import sys
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from benchmarks.rows import Row
+
+ALL = ("masking", "ingest", "consumer", "memory", "pipeline")
+
+
+def main() -> None:
+    rows: list[Row] = []
+    for name in sys.argv[1:] or ALL:
+        sys.stderr.write(f"benchmark: {name} ...\n")
+        rows += [
+            row if isinstance(row, Row) else Row(**row) for row in importlib.import_module(f"benchmarks.{name}").run()
+        ]
+    table = Table("benchmark", "ours", "peer", "ratio", "goal", "met", "unit")
+    for row in rows:
+        table.add_row(row.name, f"{row.ours:,}", f"{row.peer or '':,}" if row.peer else "", str(row.ratio or ""),
+                      row.goal, "yes" if row.met else "NO", row.unit)  # fmt: skip
+    Console(width=150).print(table)
+    if not sys.argv[1:]:
+        path = Path(__file__).parent / "results.json"
+        path.write_text(json.dumps([row.as_dict() for row in rows], indent=2) + "\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,483 @@
+"""Who gets in: every way a token can be wrong, what each role may do, and how tokens are got and lost."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import hmac
+import json
+import time
+from collections.abc import Callable
+from typing import Any
+
+import httpx
+import pytest
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
+
+from api.tokens import SigningKey
+from core import accounts, instant
+from core.access import Role
+from core.keys import signing_key_pem
+from tests.service import Client, Service
+
+NO_TENANT = "zzzzzzzzzzzzzzzz"
+
+
+def b64(data: bytes) -> str:
+    return base64.urlsafe_b64encode(data).rstrip(b"=").decode()
+
+
+class Forge:
+    """Makes tokens of any header, claims and signature, with the service's own key or another."""
+
+    def __init__(self, running: Service, tenant_id: str) -> None:
+        pem = signing_key_pem(running.settings, SigningKey.generate)
+        key = serialization.load_pem_private_key(pem, None)
+        assert isinstance(key, ec.EllipticCurvePrivateKey)
+        self.key = key
+        self.other = ec.generate_private_key(ec.SECP256R1())
+        self.kid = SigningKey(pem).kid
+        now = int(time.time())
+        self.claims: dict[str, Any] = {
+            "iss": "ocelot", "aud": "ocelot-api", "sub": "test", "tenant": tenant_id, "roles": ["admin"], "iat": now,
+            "exp": now + 600, "jti": "j",
+        }  # fmt: skip
+        self.header: dict[str, Any] = {"alg": "ES256", "typ": "JWT", "kid": self.kid}
+
+    def public(self, encoding: serialization.Encoding) -> bytes:
+        return self.key.public_key().public_bytes(encoding, serialization.PublicFormat.SubjectPublicKeyInfo)
+
+    def signed_part(self, header: dict[str, Any] | None = None, **claims: Any) -> str:
+        merged = {name: value for name, value in (self.claims | claims).items() if value is not ...}
+        return f"{b64(json.dumps(self.header | (header or {})).encode())}.{b64(json.dumps(merged).encode())}"
+
+    def token(
+        self, header: dict[str, Any] | None = None, key: ec.EllipticCurvePrivateKey | None = None, **claims: Any
+    ) -> str:
+        """A signed token; a claim that is `...` is left out."""
+        return self.sign(self.signed_part(header, **claims), key)
+
+    def sign(self, part: str, key: ec.EllipticCurvePrivateKey | None = None) -> str:
+        r, s = decode_dss_signature((key or self.key).sign(part.encode(), ec.ECDSA(hashes.SHA256())))
+        return f"{part}.{b64(r.to_bytes(32, 'big') + s.to_bytes(32, 'big'))}"
+
+    def hmac(self, secret: bytes, alg: str = "HS256") -> str:
+        part = self.signed_part({"alg": alg})
+        return f"{part}.{b64(hmac.digest(secret, part.encode(), hashlib.sha256))}"
+
+    def jwk(self) -> dict[str, str]:
+        numbers = self.other.public_key().public_numbers()
+        return {"kty": "EC", "crv": "P-256", "x": b64(numbers.x.to_bytes(32, "big")), "y": b64(numbers.y.to_bytes(32))}
+
+
+PEM, DER = serialization.Encoding.PEM, serialization.Encoding.DER
+NOW = int(time.time())
+BAD: dict[str, Callable[[Forge], str]] = {
+    "a word": lambda f: "token",
+    "alg none": lambda f: f.signed_part({"alg": "none"}) + ".",
+    "alg None with a signature": lambda f: f.sign(f.signed_part({"alg": "None"})),
+    "alg none, the rest signed": lambda f: f.sign(f.signed_part({"alg": "none"})),
+    "HS256 with the public PEM": lambda f: f.hmac(f.public(PEM)),
+    "HS256 with the public PEM, stripped": lambda f: f.hmac(f.public(PEM).strip()),
+    "HS256 with the public DER": lambda f: f.hmac(f.public(DER)),
+    "HS256 with nothing": lambda f: f.hmac(b""),
+    "HS256 named ES256": lambda f: f.hmac(f.public(PEM), "ES256"),
+    "HS256 with the kid": lambda f: f.hmac(f.kid.encode()),
+    "ES384 named": lambda f: f.sign(f.signed_part({"alg": "ES384"})),
+    "another key, same kid": lambda f: f.token(key=f.other),
+    "another kid": lambda f: f.token({"kid": "other"}),
+    "no kid": lambda f: f.token({"kid": None}),
+    "kid a path": lambda f: f.token({"kid": "../../dev/null"}),
+    "kid a query": lambda f: f.token({"kid": "' OR 1=1 --"}),
+    "kid a number": lambda f: f.token({"kid": 0}),
+    "kid a list": lambda f: f.token({"kid": [f.kid]}),
+    "its own jwk": lambda f: f.token({"jwk": f.jwk()}, key=f.other),
+    "its own jwk, no kid": lambda f: f.token({"jwk": f.jwk(), "kid": "x"}, key=f.other),
+    "its own jku": lambda f: f.token({"jku": "http://127.0.0.1:9/keys"}, key=f.other),
+    "its own x5u": lambda f: f.token({"x5u": "http://127.0.0.1:9/cert"}, key=f.other),
+    "crit": lambda f: f.token({"crit": ["exp"]}),
+    "crit empty": lambda f: f.token({"crit": []}),
+    "no signature": lambda f: f.signed_part() + ".",
+    "no third part": lambda f: f.signed_part(),
+    "four parts": lambda f: f.token() + ".x",
+    "signature cut": lambda f: f.token()[:-8],
+    "signature of zeros": lambda f: f"{f.signed_part()}.{b64(bytes(64))}",
+    "signature in DER": lambda f: f"{f.signed_part()}.{b64(f.key.sign(b'x', ec.ECDSA(hashes.SHA256())))}",
+    "signature of another token": lambda f: f.signed_part() + "." + f.token(sub="x").rsplit(".", 1)[1],
+    "claims changed": lambda f: ".".join((f.token().split(".")[0], b64(b'{"tenant":"x"}'), f.token().split(".")[2])),
+    "header no JSON": lambda f: f.sign(f"{b64(b'{')}.{b64(b'{}')}"),
+    "header a list": lambda f: f.sign(f"{b64(b'[]')}.{b64(b'{}')}"),
+    "header deep": lambda f: f.sign(f"{b64(_deep(f))}.{b64(b'{}')}"),
+    "header no UTF-8": lambda f: f.sign(b64(b'{"x\xff":1}') + "." + b64(b"{}")),
+    "header not base64": lambda f: f.sign(f"!!!!.{b64(b'{}')}"),
+    "claims no JSON": lambda f: f.sign(f"{f.signed_part().split('.')[0]}.{b64(b'x')}"),
+    "claims a list": lambda f: f.sign(f"{f.signed_part().split('.')[0]}.{b64(b'[]')}"),
+    "claims deep": lambda f: f.sign(f"{f.signed_part().split('.')[0]}.{b64(b'[' * 5000)}"),
+    "claims no UTF-8": lambda f: f.sign(f"{f.signed_part().split('.')[0]}.{b64(bytes([255]))}"),
+    "huge": lambda f: f.token(padding="x" * 100_000),
+    "just too long": lambda f: f.token(padding="x" * 6500),
+    "expired": lambda f: f.token(exp=NOW - 60),
+    "exp long ago": lambda f: f.token(exp=-1),
+    "exp missing": lambda f: f.token(exp=...),
+    "exp text": lambda f: f.token(exp="9999999999"),
+    "exp null": lambda f: f.token(exp=None),
+    "exp true": lambda f: f.token(exp=True),
+    "exp infinite": lambda f: f.token(exp=float("inf")),
+    "exp a list": lambda f: f.token(exp=[NOW + 600]),
+    "not yet": lambda f: f.token(nbf=NOW + 600),
+    "nbf text": lambda f: f.token(nbf="now"),
+    "iat in the future": lambda f: f.token(iat=NOW + 600),
+    "iat text": lambda f: f.token(iat="now"),
+    "iat a list": lambda f: f.token(iat=[]),
+    "iss wrong": lambda f: f.token(iss="other"),
+    "iss missing": lambda f: f.token(iss=...),
+    "iss a list": lambda f: f.token(iss=["ocelot"]),
+    "iss an object": lambda f: f.token(iss={"ocelot": 1}),
+    "aud wrong": lambda f: f.token(aud="other"),
+    "aud missing": lambda f: f.token(aud=...),
+    "aud null": lambda f: f.token(aud=None),
+    "aud a part": lambda f: f.token(aud="ocelot"),
+    "aud a list of others": lambda f: f.token(aud=["a", "b"]),
+    "aud an empty list": lambda f: f.token(aud=[]),
+    "aud an object": lambda f: f.token(aud={"ocelot-api": 1}),
+    "aud a list of lists": lambda f: f.token(aud=[["ocelot-api"]]),
+    "sub missing": lambda f: f.token(sub=...),
+    "sub empty": lambda f: f.token(sub=""),
+    "sub a number": lambda f: f.token(sub=1),
+    "jti a list": lambda f: f.token(jti=["j"]),
+    "roles missing": lambda f: f.token(roles=...),
+    "roles empty": lambda f: f.token(roles=[]),
+    "roles text": lambda f: f.token(roles="admin"),
+    "roles unknown": lambda f: f.token(roles=["root"]),
+    "roles partly unknown": lambda f: f.token(roles=["reader", "root"]),
+    "roles other case": lambda f: f.token(roles=["Admin"]),
+    "roles nested": lambda f: f.token(roles=[["admin"]]),
+    "roles an object": lambda f: f.token(roles={"admin": 1}),
+    "tenant missing": lambda f: f.token(tenant=...),
+    "tenant null": lambda f: f.token(tenant=None),
+    "tenant a list": lambda f: f.token(tenant=[f.claims["tenant"]]),
+    "tenant empty": lambda f: f.token(tenant=""),
+    "tenant upper case": lambda f: f.token(tenant=f.claims["tenant"].upper()),
+    "tenant with a space": lambda f: f.token(tenant=f.claims["tenant"] + " "),
+    "tenant with a line break": lambda f: f.token(tenant=f.claims["tenant"] + "\n"),
+    "tenant with a NUL": lambda f: f.token(tenant=f.claims["tenant"] + "\0"),
+    "tenant a wildcard": lambda f: f.token(tenant="*"),
+    "tenants joined": lambda f: f.token(tenant=f.claims["tenant"] + ",aaaaaaaa"),
+    "tenant in full-width letters": lambda f: f.token(tenant="".join(chr(ord(c) + 0xFEE0) for c in f.claims["tenant"])),
+    "tenant cut": lambda f: f.token(tenant=f.claims["tenant"][:-1]),
+    "tenant that does not exist": lambda f: f.token(tenant=NO_TENANT),
+}
+
+
+def _deep(forge: Forge) -> bytes:
+    return json.dumps(forge.header)[:-1].encode() + b',"x":' + b"[" * 2500 + b"]" * 2500 + b"}"
+
+
+@pytest.fixture(scope="module")
+def owner(running: Service) -> Client:
+    return running.tenant()
+
+
+@pytest.fixture(scope="module")
+def forge(running: Service, owner: Client) -> Forge:
+    assert owner.tenant is not None
+    return Forge(running, owner.tenant.id)
+
+
+def get(running: Service, *headers: tuple[str, str]) -> httpx.Response:
+    with httpx.Client(timeout=30) as client:
+        return client.get(f"{running.url}/api/v1/logs", headers=list(headers))
+
+
+def refused(response: httpx.Response, status: int = 401) -> str:
+    """The code of a problem that says nothing of the inside."""
+    assert response.status_code == status, response.text
+    assert response.headers["Content-Type"] == "application/problem+json"
+    body = response.json()
+    assert body["status"] == status
+    assert body["request_id"] == response.headers["X-Request-Id"]
+    if status == 401:
+        assert response.headers["WWW-Authenticate"].startswith("Bearer")
+    assert "Traceback" not in response.text
+    code: str = body["code"]
+    return code
+
+
+def test_the_forge_makes_good_tokens(running: Service, forge: Forge) -> None:
+    for token in (
+        forge.token(),
+        forge.token(aud=["x", "ocelot-api"]),
+        forge.token(extra={"a": 1}),
+        forge.token(jti=...),
+    ):
+        assert get(running, ("Authorization", f"Bearer {token}")).status_code == 200
+    assert get(running, ("Authorization", f"bearer  {forge.token()}")).status_code == 200
+
+
+@pytest.mark.parametrize("kind", BAD)
+def test_a_bad_token_is_refused(running: Service, forge: Forge, kind: str) -> None:
+    code = refused(get(running, ("Authorization", f"Bearer {BAD[kind](forge)}")))
+    expected = {"expired": "token_expired", "exp long ago": "token_expired"}
+    if kind.startswith("tenant"):
+        assert code in ("invalid_token", "tenant_gone")
+    else:
+        assert code == expected.get(kind, "invalid_token")
+
+
+@pytest.mark.parametrize("kind", ["none", "two", "two alike", "Basic", "no kind", "kind alone", "other kind", "bytes"])
+def test_a_header_that_is_no_bearer_token_is_refused(running: Service, forge: Forge, kind: str) -> None:
+    good = f"Bearer {forge.token()}"
+    headers: list[tuple[str, Any]] = {
+        "none": [],
+        "two": [("Authorization", good), ("Authorization", "Bearer x")],
+        "two alike": [("Authorization", good), ("Authorization", good)],
+        "Basic": [("Authorization", "Basic " + base64.b64encode(b"a:b").decode())],
+        "no kind": [("Authorization", forge.token())],
+        "kind alone": [("Authorization", "Bearer")],
+        "other kind": [("Authorization", f"Token {forge.token()}")],
+        "bytes": [("Authorization", b"Bearer \xff\xfe.\xff.\xff")],
+    }[kind]
+    refused(get(running, *headers))
+
+
+def test_a_token_counts_in_the_header_alone(running: Service, forge: Forge) -> None:
+    token = forge.token()
+    with httpx.Client() as client:
+        for parameters, headers in (
+            ({"access_token": token}, {}), ({"token": token}, {}), ({}, {"Cookie": f"token={token}"}),
+            ({}, {"X-Authorization": f"Bearer {token}"}),
+        ):  # fmt: skip
+            refused(client.get(f"{running.url}/api/v1/logs", params=parameters, headers=headers))
+
+
+def test_no_header_parameter_or_field_names_another_tenant(running: Service, owner: Client, tenant: Client) -> None:
+    """`tenant`'s event stays its own, whatever `owner` says."""
+    assert owner.tenant is not None
+    assert tenant.tenant is not None
+    event_id = tenant.ingest({"action": "secret.plan"})
+    tenant.found(1)
+    name = tenant.tenant.id
+    for header in ("X-Tenant-Id", "X-Tenant", "Tenant", "X-Forwarded-Tenant"):
+        answer = owner.get("/logs", headers={header: name}, params={"action": "secret.plan"})
+        assert answer.json()["data"] == []
+        assert owner.get(f"/logs/{event_id}", headers={header: name}).status_code == 404
+    for parameter in ("tenant", "tenant_id"):
+        assert owner.get("/logs", params={parameter: name}).status_code == 400
+        assert owner.get(f"/logs/{event_id}", params={parameter: name}).status_code == 404
+    sent = owner.post("/logs", json={"action": "x", "tenant_id": name})
+    assert sent.status_code == 422
+    assert sent.json()["errors"][0]["loc"] == ["tenant_id"]
+
+
+# Roles ---------------------------------------------------------------------------------------------------------------
+
+ROUTES: dict[str, Callable[[Client, str], httpx.Response]] = {
+    "send": lambda c, t: c.post("/logs", json={"action": "x"}),
+    "bulk": lambda c, t: c.post("/logs/bulk", json=[{"action": "x"}]),
+    "search": lambda c, t: c.get("/logs"),
+    "read": lambda c, t: c.get("/logs/01a1fdf2-d2cc-7e1f-94f5-0939230d076e"),
+    "make tenant": lambda c, t: c.post("/tenants", json={"name": "made by a role"}),
+    "issue token": lambda c, t: c.post(f"/tenants/{t}/tokens", json={"roles": ["reader"]}),
+    "issue foreign token": lambda c, t: c.post(f"/tenants/{NO_TENANT}/tokens", json={"roles": ["reader"]}),
+}
+ALLOWED: dict[Role | None, dict[str, int]] = {
+    Role.ADMIN: {"send": 202, "bulk": 202, "search": 200, "read": 404, "issue token": 201, "issue foreign token": 404},
+    Role.WRITER: {"send": 202, "bulk": 202, "issue foreign token": 404},
+    Role.READER: {"search": 200, "read": 404, "issue foreign token": 404},
+    Role.PLATFORM: {"make tenant": 201, "issue token": 201, "issue foreign token": 404},
+}
+
+
+@pytest.mark.parametrize("role", list(Role))
+def test_each_role_may_do_its_own_and_no_more(running: Service, owner: Client, role: Role) -> None:
+    assert owner.tenant is not None
+    with running.client(None if role is Role.PLATFORM else owner.tenant, role) as client:
+        for name, ask in ROUTES.items():
+            response = ask(client, owner.tenant.id)
+            assert response.status_code == ALLOWED[role].get(name, 403), (name, response.text)
+            if response.status_code == 403:
+                assert refused(response, 403) == "forbidden"
+
+
+def test_nobody_gets_in_without_a_token(running: Service, owner: Client) -> None:
+    assert owner.tenant is not None
+    with Client(running.url, None) as client:
+        for ask in ROUTES.values():
+            refused(ask(client, owner.tenant.id))
+
+
+def test_a_foreign_tenant_is_not_told_from_one_that_is_not(owner: Client, tenant: Client) -> None:
+    assert tenant.tenant is not None
+    answers = [
+        owner.post(f"/tenants/{name}/tokens", json={"roles": ["reader"]}) for name in (tenant.tenant.id, NO_TENANT)
+    ]
+    assert [a.status_code for a in answers] == [404, 404]
+    told = [{k: v for k, v in a.json().items() if k != "request_id"} for a in answers]
+    assert told[0] == told[1]
+
+
+def test_an_issued_token_has_the_roles_asked_and_no_more(running: Service, owner: Client) -> None:
+    assert owner.tenant is not None
+    made = owner.post(f"/tenants/{owner.tenant.id}/tokens", json={"roles": ["reader"], "expires_in": 60})
+    assert made.status_code == 201
+    assert made.json()["token_type"] == "Bearer"
+    assert made.json()["expires_in"] == 60
+    with Client(running.url, made.json()["access_token"]) as reader:
+        assert reader.get("/logs").status_code == 200
+        refused(reader.post("/logs", json={"action": "x"}), 403)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"", b"{", b"[]", b"{}", b'{"roles":[]}', b'{"roles":["platform"]}', b'{"roles":["root"]}',
+        b'{"roles":"admin"}',
+        b'{"roles":["admin"],"expires_in":0}', b'{"roles":["admin"],"expires_in":86401}',
+        b'{"roles":["admin"],"expires_in":"x"}', b'{"roles":["admin"],"tenant":"x"}',
+        b'{"roles":["admin"],"\\ud800":1}',
+        b"\xff", b"[" * 10_000,
+    ],
+    ids=lambda body: body[:40].decode("latin-1"),
+)  # fmt: skip
+def test_a_bad_wish_for_a_token_is_a_problem(owner: Client, body: bytes) -> None:
+    assert owner.tenant is not None
+    for kind in ("application/json", "text/plain"):
+        response = owner.post(f"/tenants/{owner.tenant.id}/tokens", content=body, headers={"Content-Type": kind})
+        assert response.status_code in (400, 415, 422), response.text
+        refused(response, response.status_code)
+
+
+def test_the_token_is_asked_for_before_the_body_is_read(running: Service, owner: Client) -> None:
+    assert owner.tenant is not None
+    with Client(running.url, None) as client:
+        for path in ("/tenants", f"/tenants/{owner.tenant.id}/tokens", "/logs", "/logs/bulk"):
+            refused(client.post(path, content=b"{", headers={"Content-Type": "application/json"}))
+
+
+def test_no_route_reads_a_body_without_bound(running: Service, owner: Client) -> None:
+    assert owner.tenant is not None
+    with running.client(None, Role.PLATFORM) as platform:
+        for path in ("/tenants", f"/tenants/{owner.tenant.id}/tokens", "/token"):
+            response = platform.post(
+                path, content=b'{"name":"' + b"x" * 200_000 + b'"}', headers={"Content-Type": "application/json"}
+            )
+            assert refused(response, 413) == "body_too_large"
+
+
+# Keys ----------------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def api_key(running: Service, owner: Client) -> tuple[str, str]:
+    async def make(backends: Any) -> Any:
+        key, secret = await accounts.create_key(backends.control, owner.tenant, "test", (Role.WRITER,))
+        return key.id, secret
+
+    made: tuple[str, str] = running.with_backends(make)
+    return made
+
+
+def ask_token(running: Service, **request: Any) -> httpx.Response:
+    return httpx.post(f"{running.url}/api/v1/token", timeout=30, **request)
+
+
+def test_a_key_is_exchanged_by_form_json_and_basic(running: Service, api_key: tuple[str, str]) -> None:
+    grant = {"grant_type": "client_credentials"}
+    given = grant | {"client_id": api_key[0], "client_secret": api_key[1]}
+    for request in (
+        {"data": given},
+        {"json": given},
+        {"data": grant, "auth": api_key},
+        {"json": grant, "auth": api_key},
+    ):
+        response = ask_token(running, **request)
+        assert response.status_code == 200, response.text
+        answer = response.json()
+        assert (answer["token_type"], answer["expires_in"]) == ("Bearer", 900)
+        assert response.headers["Cache-Control"] == "no-store"
+        with Client(running.url, answer["access_token"]) as writer:
+            writer.ingest({"action": "by.key"})
+            refused(writer.get("/logs"), 403)
+
+
+def test_a_wrong_secret_and_a_wrong_key_are_refused_alike(running: Service, api_key: tuple[str, str]) -> None:
+    answers = []
+    for key, secret in (
+        (api_key[0], "wrong"), ("ock_unknown", api_key[1]), ("", ""), (api_key[0], api_key[1] + "\0"),
+        ("x" * 5000, "\ud7ff"), ("$where", "1"),
+    ):  # fmt: skip
+        response = ask_token(
+            running, json={"grant_type": "client_credentials", "client_id": key, "client_secret": secret}
+        )
+        assert refused(response) == "invalid_client"
+        answers.append({name: value for name, value in response.json().items() if name != "request_id"})
+    assert all(answer == answers[0] for answer in answers)
+
+
+@pytest.mark.parametrize(
+    ("request_", "status"),
+    [
+        ({"data": {"grant_type": "password", "client_id": "a", "client_secret": "b"}}, 400),
+        ({"data": {"client_id": "a", "client_secret": "b"}}, 400),
+        ({"data": {"grant_type": "client_credentials"}}, 401),
+        ({"data": {"grant_type": "client_credentials"}, "headers": {"Authorization": "Basic !!!"}}, 401),
+        ({"data": {"grant_type": "client_credentials"}, "headers": {"Authorization": "Basic /w=="}}, 401),
+        ({"data": {f"f{n}": "x" for n in range(17)}}, 400),
+        ({"content": b"%ff%00=%", "headers": {"Content-Type": "application/x-www-form-urlencoded"}}, 400),
+        ({"content": b"\xff", "headers": {"Content-Type": "application/x-www-form-urlencoded"}}, 400),
+        ({"content": b"{", "headers": {"Content-Type": "application/json"}}, 400),
+        ({"content": b"[" * 10_000, "headers": {"Content-Type": "application/json"}}, 400),
+        ({"json": {"grant_type": ["client_credentials"]}}, 400),
+        ({"content": b"x", "headers": {"Content-Type": "text/plain"}}, 415),
+        ({}, 415),
+    ],
+    ids=str,
+)
+def test_a_bad_request_for_a_token_is_a_problem(running: Service, request_: dict[str, Any], status: int) -> None:
+    refused(ask_token(running, **request_), status)
+
+
+def test_a_revoked_keys_token_stops_within_five_seconds(running: Service, api_key: tuple[str, str]) -> None:
+    given = {"grant_type": "client_credentials", "client_id": api_key[0], "client_secret": api_key[1]}
+    token = ask_token(running, data=given).json()["access_token"]
+    with Client(running.url, token) as writer:
+        writer.ingest({"action": "before"})
+
+        async def revoke(backends: Any) -> None:
+            await backends.control.revoke(f"key:{api_key[0]}", instant.now_us())
+
+        running.with_backends(revoke)
+        deadline = time.monotonic() + 5
+        while (response := writer.post("/logs", json={"action": "x"})).status_code == 202:
+            assert time.monotonic() < deadline, "still let in"
+            time.sleep(0.1)
+        assert refused(response) == "token_revoked"
+    assert refused(ask_token(running, data=given)) == "invalid_client"
+
+
+def test_a_lone_token_is_revoked_by_its_id(running: Service, forge: Forge) -> None:
+    token = forge.token(jti="to-be-revoked", sub="someone")
+
+    async def revoke(backends: Any) -> None:
+        await backends.control.revoke("to-be-revoked", instant.now_us())
+
+    assert get(running, ("Authorization", f"Bearer {token}")).status_code == 200
+    running.with_backends(revoke)
+    deadline = time.monotonic() + 5
+    while (response := get(running, ("Authorization", f"Bearer {token}"))).status_code == 200:
+        assert time.monotonic() < deadline, "still let in"
+        time.sleep(0.1)
+    assert refused(response) == "token_revoked"
+    assert get(running, ("Authorization", f"Bearer {forge.token(sub='someone')}")).status_code == 200
+
+
+def test_a_token_that_expires_while_it_is_known_stops(running: Service, forge: Forge) -> None:
+    token = forge.token(exp=int(time.time()) + 2)
+    assert get(running, ("Authorization", f"Bearer {token}")).status_code == 200
+    deadline = time.monotonic() + 10
+    while (response := get(running, ("Authorization", f"Bearer {token}"))).status_code == 200:
+        assert time.monotonic() < deadline, "still let in"
+        time.sleep(0.2)
+    assert refused(response) == "token_expired"

@@ -1,0 +1,137 @@
+"""The authenticator's snapshot of tenants and revocations: as new as it must be, and what a silent store means."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+from starlette.requests import Request
+
+from api.auth import Authenticator
+from api.tokens import SigningKey, TokenIssuer, TokenVerifier
+from core.access import Permission, Role
+from core.errors import Forbidden, NotFound, OcelotError, Unauthenticated, Unavailable
+from core.ports import AccessSnapshot
+from core.tenant import Tenant, TenantStatus
+
+KEY = SigningKey(SigningKey.generate())
+ISSUER = TokenIssuer(KEY, "ocelot", "ocelot-api")
+
+
+class Control:
+    """Only `snapshot`, which the authenticator needs."""
+
+    def __init__(self) -> None:
+        self.tenants: dict[str, Tenant] = {}
+        self.revoked: set[str] = set()
+        self.reads = 0
+        self.down = False
+
+    async def snapshot(self) -> AccessSnapshot:
+        if self.down:
+            raise Unavailable("store")
+        self.reads += 1
+        return AccessSnapshot(dict(self.tenants), frozenset(self.revoked))
+
+    def add(self, tenant_id: str, status: TenantStatus = TenantStatus.ACTIVE) -> None:
+        self.tenants[tenant_id] = Tenant(tenant_id, "t", b"s" * 32, 0, status)
+
+
+def asking(tenant_id: str | None, *roles: Role, subject: str = "key:k") -> Request:
+    token = ISSUER.issue(subject=subject, tenant_id=tenant_id, roles=list(roles), lifetime=60)
+    return Request({"type": "http", "headers": [(b"authorization", f"Bearer {token}".encode())]})
+
+
+@pytest.fixture
+def control() -> Control:
+    return Control()
+
+
+@pytest.fixture
+def authenticator(control: Control) -> Authenticator:
+    return Authenticator(TokenVerifier(KEY, "ocelot", "ocelot-api"), control)
+
+
+async def test_a_tenant_made_a_moment_ago_is_found(authenticator: Authenticator, control: Control) -> None:
+    control.add("aaaaaaaa")
+    await authenticator.tenant_access(asking("aaaaaaaa", Role.ADMIN), Permission.READ)
+    control.add("bbbbbbbb")  # right after a snapshot was read
+    access = await authenticator.tenant_access(asking("bbbbbbbb", Role.ADMIN), Permission.READ)
+    assert access.scope.tenant_id == access.tenant.id == "bbbbbbbb"
+
+
+async def test_those_who_miss_at_once_share_a_read(authenticator: Authenticator, control: Control) -> None:
+    control.add("aaaaaaaa")
+    await authenticator.tenant("aaaaaaaa")
+    found = await asyncio.gather(*(authenticator.tenant(f"missing{n:02}") for n in range(20)))
+    assert found == [None] * 20
+    assert control.reads == 2
+
+
+async def test_with_the_store_down_known_tenants_go_on_and_unknown_ones_are_not_called_gone(
+    authenticator: Authenticator, control: Control
+) -> None:
+    control.add("aaaaaaaa")
+    await authenticator.tenant("aaaaaaaa")
+    control.down = True
+    await authenticator.tenant_access(asking("aaaaaaaa", Role.READER), Permission.READ)
+    with pytest.raises(Unavailable):
+        await authenticator.tenant_access(asking("bbbbbbbb", Role.READER), Permission.READ)
+
+
+async def test_the_refresh_goes_on_after_a_failure(
+    authenticator: Authenticator, control: Control, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("api.auth.REFRESH_SECONDS", 0.0)
+    control.add("aaaaaaaa")
+    control.down = True
+    task = asyncio.create_task(authenticator.refresh_forever())
+    await asyncio.sleep(0.01)
+    control.down = False
+    control.revoked.add("key:revoked")
+    async with asyncio.timeout(5):
+        while not control.reads:
+            await asyncio.sleep(0)
+    task.cancel()
+    with pytest.raises(Unauthenticated) as refused:
+        await authenticator.claims(asking("aaaaaaaa", Role.ADMIN, subject="key:revoked"))
+    assert refused.value.code == "token_revoked"
+
+
+@pytest.mark.parametrize(
+    ("status", "roles", "error", "code"),
+    [
+        (TenantStatus.SUSPENDED, [Role.ADMIN], Forbidden, "tenant_suspended"),
+        (TenantStatus.DELETING, [Role.ADMIN], Unauthenticated, "tenant_gone"),
+        (TenantStatus.ACTIVE, [Role.WRITER], Forbidden, "forbidden"),
+    ],
+)
+async def test_who_may_not_read(
+    authenticator: Authenticator, control: Control, status: TenantStatus, roles: list[Role],
+    error: type[OcelotError], code: str,
+) -> None:  # fmt: skip
+    control.add("aaaaaaaa", status)
+    with pytest.raises(error) as refused:
+        await authenticator.tenant_access(asking("aaaaaaaa", *roles), Permission.READ)
+    assert refused.value.code == code
+
+
+async def test_a_tenant_is_managed_by_its_admin_and_the_platform_alone(
+    authenticator: Authenticator, control: Control
+) -> None:
+    control.add("aaaaaaaa")
+    control.add("bbbbbbbb")
+    for request in (asking("aaaaaaaa", Role.ADMIN), asking(None, Role.PLATFORM)):
+        access = await authenticator.managed_tenant(request, "aaaaaaaa")
+        assert access.scope.tenant_id == "aaaaaaaa"
+    scope = (await authenticator.managed_tenant(asking(None, Role.PLATFORM), "bbbbbbbb")).scope
+    assert scope.permissions == {Permission.MANAGE, Permission.PLATFORM}
+    for request, error in (
+        (asking("bbbbbbbb", Role.ADMIN), NotFound),
+        (asking("aaaaaaaa", Role.WRITER), Forbidden),
+        (asking("aaaaaaaa", Role.READER), Forbidden),
+    ):
+        with pytest.raises(error):
+            await authenticator.managed_tenant(request, "aaaaaaaa")
+    with pytest.raises(NotFound):
+        await authenticator.managed_tenant(asking(None, Role.PLATFORM), "cccccccc")
