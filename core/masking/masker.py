@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from bisect import bisect_left, bisect_right
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import lru_cache, partial
 from itertools import accumulate
 from typing import Final
@@ -46,7 +46,8 @@ class Masker:
 
     def mask(self, item: bytes) -> bytes:
         """`item` with its secrets masked, or `item` itself when it holds none or is not JSON."""
-        return self._mask_from(item, 0) if self.may_hold(item) else item
+        hits = self._finder.spans(item) if self.may_hold(item) else None
+        return self._masked(item, hits) if hits else item
 
     def may_hold_secret(self, body: bytes) -> bool:
         """`may_hold` of many events' bytes: it stops at the first hit, where that reads on to the end."""
@@ -54,17 +55,21 @@ class Masker:
 
     def mask_all(self, items: Sequence[bytes]) -> list[bytes]:
         """`mask` of each item: one search through many of them stops at those alone that may hold a secret."""
-        masked = list(items)
         sizes = [0, *accumulate(map(len, items))]
+        found: list[tuple[int, list[Span]]] = []
         start = 0
         while start < len(items):
             end = max(start + 1, bisect_left(sizes, sizes[start] + _TOGETHER, hi=len(items)))
-            self._mask_together(masked, sizes, range(start, end))
+            found += self._search(items, sizes, range(start, end))
             start = end
+        masked = list(items)
+        for index, hits in found:  # after all searches: in turns, each finds the processor's caches full of the other's
+            masked[index] = self._masked(items[index], hits)
         return masked
 
-    def _mask_together(self, masked: list[bytes], sizes: list[int], indexes: range) -> None:
-        text = b"\n".join(masked[indexes.start : indexes.stop])
+    def _search(self, items: Sequence[bytes], sizes: list[int], indexes: range) -> Iterator[tuple[int, list[Span]]]:
+        """The hits of the items at `indexes`; `sizes` sums up the sizes of those before each."""
+        text = b"\n".join(items[indexes.start : indexes.stop])
 
         def begin(index: int) -> int:
             return sizes[index] - sizes[indexes.start] + index - indexes.start
@@ -73,11 +78,12 @@ class Masker:
         while (hit := self._finder.first(text, at)) is not None:
             # A hit may begin with the line feed before its item, and one that needs it is no hit of the item.
             index = indexes[bisect_right(indexes, hit + 1, key=begin) - 1]
-            item, start = masked[index], max(0, hit - begin(index))
+            item, start = items[index], max(0, hit - begin(index))
             if len(item) < _SMALL and self._finder.is_alone(item, start):
                 at = hit + 1
                 continue
-            masked[index] = self._mask_from(item, start)
+            if hits := self._finder.spans(item, start):
+                yield index, hits
             at = begin(index + 1) - 1
 
     def is_likely(self, item: bytes) -> bool:
@@ -87,10 +93,6 @@ class Masker:
     def mask_slowly(self, item: bytes) -> bytes:
         """What `mask` does, from a walk over the whole item."""
         return self._masked(item, [(0, len(item))])
-
-    def _mask_from(self, item: bytes, start: int) -> bytes:
-        hits = self._finder.spans(item, start)
-        return self._masked(item, hits) if hits else item
 
     def _masked(self, item: bytes, hits: list[Span]) -> bytes:
         if not _is_json(item):
