@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 import zlib
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -18,19 +19,29 @@ from api import bodies
 from api.bodies import Admission
 from core import accounts, event, instant
 from core.bulk import MAX_EVENTS, Bulk, Form
+from core.envelope import Record
 from core.errors import Conflict, Invalid, InvalidEvent, Overloaded, TooLarge, Unauthenticated
 from core.masking import mask
-from core.prepare import Prepared, decoded, entries_at_once, prepare, slices
+from core.prepare import Entry, decoded, entries_at_once, prepare, slices
 from core.splitting import split
 from core.tenant import Tenant
 
 NOW = 1_780_000_000_000_000
 TENANT = Tenant("aaaaaaaa", "t", b"s" * 32, 0)
 LIMIT = 1 << 20
+Outcome = tuple[str, Record] | InvalidEvent
 
 
-def taken(*items: bytes, key: str | None = None) -> list[Prepared | InvalidEvent]:
-    return prepare(TENANT, decoded(items), NOW, {}, key)
+def outcomes(entries: Sequence[Entry], now: int = NOW, key: str | None = None) -> list[Outcome]:
+    """Each entry's id and record, or what is wrong with it."""
+    prepared = prepare(TENANT, entries, now, {}, key=key)
+    records = dict(zip(prepared.places, zip(prepared.ids, prepared.records, strict=True), strict=True))
+    assert set(records) | set(prepared.faults) == set(range(len(entries)))
+    return [records.get(n) or prepared.faults[n] for n in range(len(entries))]
+
+
+def taken(*items: bytes, key: str | None = None) -> list[Outcome]:
+    return outcomes(decoded(items), key=key)
 
 
 def body_of(item: bytes) -> bytes:
@@ -146,7 +157,7 @@ def test_the_fast_and_the_slow_way_say_the_same(items: list[bytes]) -> None:
     assert (fast is not None) == (set(items) == {b'{"action":"a"}'})
     assert bulk.items() == items
     if fast is not None:
-        for one, other in zip(prepare(TENANT, fast, NOW, {}), slow, strict=True):
+        for one, other in zip(outcomes(fast), slow, strict=True):
             assert not isinstance(one, InvalidEvent)
             assert not isinstance(other, InvalidEvent)
             assert one[1].body.split(b'"action"')[1] == other[1].body.split(b'"action"')[1]
@@ -184,7 +195,7 @@ def test_a_key_given_twice_must_come_with_the_same_content() -> None:
 
 def test_the_keys_content_leaves_out_what_the_service_adds() -> None:
     def content(item: bytes, now: int) -> bytes | None:
-        [made] = prepare(TENANT, decoded([item]), now, {}, "k")
+        [made] = outcomes(decoded([item]), now, "k")
         assert not isinstance(made, InvalidEvent)
         return made[1].content
 
