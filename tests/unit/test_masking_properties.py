@@ -10,7 +10,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from core.event import MAX_EVENT_BYTES
-from core.masking import DEFAULT, DEFAULT_RULES, mask
+from core.masking import DEFAULT, DEFAULT_RULES, mask, mask_all, may_hold_secret
 from core.masking.rules import Verdict, judge
 
 VERDICT = judge(DEFAULT_RULES)
@@ -106,6 +106,21 @@ def test_text_made_of_traps(document: Any, ascii_only: bool, escapes: list[int])
         json.loads(kept)
     assert mask(sent) == kept
     assert mask(kept) == kept
+
+
+junk = st.binary(max_size=20) | st.sampled_from([b"", b'{"token', b'":"x"', b"4111111111111111", b'secret":"x"'])
+events = st.builds(written, pieces, st.booleans(), st.none())
+dull = st.sampled_from(
+    [b'{"nextToken":"x"}', b'{"name":"secret"}', b'{"a":"arn:aws:secretsmanager:us-east-1:1:secret:x"}']
+)
+
+
+@given(st.lists(events | junk | dull, max_size=12))
+@example([b'{"nextToken":"x"}', b"4111111111111111", b'{"token', b'":"x"', b'{"pwd":"x"}', b'{"pwd":"y"}'])
+def test_many_are_masked_as_each_alone(items: list[bytes]) -> None:
+    alone = [mask(item) for item in items]
+    assert mask_all(items) == alone
+    assert may_hold_secret(b"\n".join(items)) or alone == items
 
 
 @given(st.binary(max_size=60) | st.text('{}[]":,\\ tokenpwd123', max_size=40).map(str.encode))
