@@ -121,8 +121,15 @@ def _feed(client: Http, events: Sequence[bytes], rate: float, until: float) -> i
 def _probe(client: Http, name: str) -> float:
     client.call("POST", "/api/v1/logs", b'{"action":"probe","request_id":"%b"}' % name.encode())
     accepted = time.perf_counter()
-    while not client.call("GET", f"/api/v1/logs?request_id={name}&limit=1")["data"]:
+    while not _found(client, name):
         if time.perf_counter() - accepted > 30:
             raise RuntimeError("an accepted event is not found")
         time.sleep(_POLL_SECONDS)
     return time.perf_counter() - accepted
+
+
+def _found(client: Http, name: str) -> bool:
+    try:
+        return bool(client.call("GET", f"/api/v1/logs?request_id={name}&limit=1")["data"])
+    except RuntimeError:
+        return False  # 503 is no finding either: the time goes on
