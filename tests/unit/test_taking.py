@@ -18,6 +18,7 @@ from api import bodies
 from api.bodies import Admission
 from core import accounts, event, instant
 from core.bulk import MAX_EVENTS, Bulk, Form
+from core.envelope import Record
 from core.errors import Conflict, Invalid, InvalidEvent, Overloaded, TooLarge, Unauthenticated
 from core.masking import mask
 from core.prepare import Prepared, decoded, entries_at_once, prepare, slices
@@ -29,8 +30,15 @@ TENANT = Tenant("aaaaaaaa", "t", b"s" * 32, 0)
 LIMIT = 1 << 20
 
 
-def taken(*items: bytes, key: str | None = None) -> list[Prepared | InvalidEvent]:
-    return prepare(TENANT, decoded(items), NOW, {}, key)
+def taken(*items: bytes, key: str | None = None, now: int = NOW) -> list[tuple[str, Record] | InvalidEvent]:
+    """What becomes of each item: its id and record, or what is wrong with it."""
+    return each(prepare(TENANT, decoded(items), now, {}, key=key), len(items))
+
+
+def each(prepared: Prepared, count: int) -> list[tuple[str, Record] | InvalidEvent]:
+    good = dict(zip(prepared.places, zip(prepared.ids, prepared.records, strict=True), strict=True))
+    assert good.keys() | prepared.faults.keys() == set(range(count))
+    return [prepared.faults.get(n) or good[n] for n in range(count)]
 
 
 def body_of(item: bytes) -> bytes:
@@ -146,7 +154,7 @@ def test_the_fast_and_the_slow_way_say_the_same(items: list[bytes]) -> None:
     assert (fast is not None) == (set(items) == {b'{"action":"a"}'})
     assert bulk.items() == items
     if fast is not None:
-        for one, other in zip(prepare(TENANT, fast, NOW, {}), slow, strict=True):
+        for one, other in zip(each(prepare(TENANT, fast, NOW, {}), len(items)), slow, strict=True):
             assert not isinstance(one, InvalidEvent)
             assert not isinstance(other, InvalidEvent)
             assert one[1].body.split(b'"action"')[1] == other[1].body.split(b'"action"')[1]
@@ -184,7 +192,7 @@ def test_a_key_given_twice_must_come_with_the_same_content() -> None:
 
 def test_the_keys_content_leaves_out_what_the_service_adds() -> None:
     def content(item: bytes, now: int) -> bytes | None:
-        [made] = prepare(TENANT, decoded([item]), now, {}, "k")
+        [made] = taken(item, key="k", now=now)
         assert not isinstance(made, InvalidEvent)
         return made[1].content
 
