@@ -18,8 +18,8 @@ from core.errors import Invalid, Overloaded, TooLarge
 
 _CHUNK: Final = 64 * 1024
 _GZIP_READ: Final = 16 * 1024
-# Four bytes of zstd can stand for 128 KiB: a piece of this size unpacks to 16 MiB at most.
-_ZSTD_READ: Final = 512
+# Four bytes of zstd can stand for 128 KiB: a piece of this size unpacks to 4 MiB at most.
+_ZSTD_READ: Final = 128
 _MAX_WINDOW: Final = 8 * 1024 * 1024
 _JSON_TYPES: Final = frozenset({"", "application/json"})
 _NDJSON_TYPES: Final = frozenset({"application/x-ndjson", "application/ndjson", "application/jsonl"})

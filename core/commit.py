@@ -13,7 +13,8 @@ import random
 import time
 import uuid
 from collections import OrderedDict, deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -32,7 +33,7 @@ _LAST_TRY: Final = 2.0
 _BACKOFF: Final = (0.05, 1.0)
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class _Submission:
     """The events of one request, until each has a result."""
 
@@ -112,12 +113,27 @@ class GroupCommit:
         self._sequence = 0
         self._voided: list[int] = []
         self._pump_due = False
+        self._stamps: dict[object, int] = {}
         # How many raw bytes make a packed one, learned from each envelope; a low first guess errs to small ones.
         self._ratio = 4.0
 
-    async def submit(self, records: Sequence[Record]) -> list[tuple[int, int, Exception]]:
+    @contextmanager
+    def stamping(self) -> Iterator[int]:
+        """The moment (microseconds) to stamp a request's events with; until the block ends, none later is called past.
+
+        Give it to `submit` within the block.
+        """
+        key, at = object(), instant.now_us()
+        self._stamps[key] = at
+        try:
+            yield at
+        finally:
+            del self._stamps[key]
+
+    async def submit(self, records: Sequence[Record], stamp: int | None = None) -> list[tuple[int, int, Exception]]:
         """Wait until every record (of one tenant) is durable in the queue, or has failed.
 
+        `stamp` is what `stamping` gave; it counts on until the last of them has a result, whoever still waits for it.
         Returns the failed runs as (start, end, error); [] means that all are accepted. Raises `Overloaded` before
         anything is taken when the bound is reached.
         """
@@ -126,6 +142,8 @@ class GroupCommit:
             raise Overloaded("too many events wait for the queue")
         loop = asyncio.get_running_loop()
         submission = _Submission(records, loop.create_future(), self._clock() + self._deadline, len(records))
+        self._stamps[submission] = instant.now_us() if stamp is None else stamp
+        submission.future.add_done_callback(lambda _: self._stamps.pop(submission))
         waiting = self._tenants.setdefault(records[0].tenant_id, _Waiting())
         waiting.segments.append(_Segment(submission, 0, len(records)))
         waiting.raw_bytes += size
@@ -141,9 +159,16 @@ class GroupCommit:
             await asyncio.sleep(0.01)
 
     def heartbeat(self) -> Heartbeat:
-        """What was sealed so far. The time is read first: nothing sealed before it is missing from `sequence`."""
-        at = instant.now_us()
+        """What was sealed so far: no event stamped before its time is missing from `sequence`."""
+        at = self._low_water()
         return Heartbeat(self.producer, self._sequence, at, tuple(self._voided))
+
+    def _low_water(self) -> int:
+        """No event stamped before this moment is still to be sealed.
+
+        The clock alone would not do: an event is stamped before it is sealed, by 10 s when the queue is slow.
+        """
+        return min(instant.now_us(), *self._stamps.values()) if self._stamps else instant.now_us()
 
     def voids_recorded(self, voided: Sequence[int]) -> None:
         """A heartbeat with these is durable: they need not be said again."""
@@ -226,7 +251,7 @@ class GroupCommit:
             id=f"{self.producer}-{self._sequence}",
             producer=self.producer,
             sequence=self._sequence,
-            made_at=instant.now_us(),
+            made_at=self._low_water(),
             events=events,
         )
         body = envelope.pack(header, records)

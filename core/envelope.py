@@ -45,7 +45,7 @@ class Header(msgspec.Struct, frozen=True, kw_only=True):
     producer: str
     sequence: int
     made_at: int
-    """Microseconds."""
+    """Microseconds; no event in this envelope, or in a later one of the same producer, was received before it."""
     events: dict[str, int]
     """Events per tenant."""
     trace: str | None = None

@@ -8,7 +8,6 @@ from typing import Any, Final
 
 import msgspec
 
-from core import instant
 from core.bulk import Bulk
 from core.commit import GroupCommit
 from core.envelope import Record
@@ -47,11 +46,13 @@ class Ingest:
 
     async def one(self, scope: TenantScope, tenant: Tenant, item: bytes, key: str | None) -> str:
         """Take one event; returns its id once it is durable. Raises what is wrong with it, or with the queue."""
-        prepared = prepare(tenant, decoded([item]), instant.now_us(), {}, key=key)
-        for fault in prepared.faults.values():
-            raise fault
-        for _, _, error in await self._commit.submit(prepared.records):
-            raise error
+        entries = decoded([item])
+        with self._commit.stamping() as now:
+            prepared = prepare(tenant, entries, now, {}, key=key)
+            for fault in prepared.faults.values():
+                raise fault
+            for _, _, error in await self._commit.submit(prepared.records, now):
+                raise error
         return prepared.ids[0]
 
     async def many(self, scope: TenantScope, tenant: Tenant, bulk: Bulk) -> list[ItemResult]:
@@ -61,15 +62,15 @@ class Ingest:
         taken: list[int] = []
         records: list[Record] = []
         keys: dict[str, bytes] = {}
-        now = instant.now_us()
-        for start in range(0, len(entries), _SLICE):
-            run = entries[start : start + _SLICE]
-            prepared = prepare(tenant, run, now, keys, one_line=bulk.is_one_line)
-            results += _results(prepared, start, len(run))
-            taken += [start + n for n in prepared.places]
-            records += prepared.records
-            await asyncio.sleep(0)
-        failed = await self._commit.submit(records) if records else []
+        with self._commit.stamping() as now:
+            for start in range(0, len(entries), _SLICE):
+                run = entries[start : start + _SLICE]
+                prepared = prepare(tenant, run, now, keys, one_line=bulk.is_one_line)
+                results += _results(prepared, start, len(run))
+                taken += [start + n for n in prepared.places]
+                records += prepared.records
+                await asyncio.sleep(0)
+            failed = await self._commit.submit(records, now) if records else []
         for first, end, error in failed:
             status = "refused" if isinstance(error, Invalid) else "retry"
             for n in taken[first:end]:

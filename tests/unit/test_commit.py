@@ -233,3 +233,31 @@ def test_every_record_is_sent_once_and_in_its_tenants_order(requests):
             assert len(message.body) <= 768 * 1024
 
     asyncio.run(run())
+
+
+async def test_no_heartbeat_and_no_envelope_is_ahead_of_an_event_that_waits():
+    """The watermark stands on both: a moment that they name must have no event of before it still to come."""
+    queue = ScriptedQueue()
+    queue.gate.clear()
+    commit = GroupCommit(queue, sends_in_flight=1)
+    with commit.stamping() as first:
+        await asyncio.sleep(0.002)
+        assert commit.heartbeat().at <= first
+        one = asyncio.create_task(commit.submit(records("aaaaaaaa", 1), first))
+        await until(lambda: queue.sends)
+    with commit.stamping() as second:
+        two = asyncio.create_task(commit.submit(records("bbbbbbbb", 1), second))
+        await asyncio.sleep(0.002)
+    two.cancel()  # the client went away; its event stays
+    with commit.stamping() as third:
+        three = asyncio.create_task(commit.submit(records("cccccccc", 1), third))
+        await asyncio.sleep(0.002)
+    assert commit.heartbeat().at <= first
+    queue.gate.set()
+    await asyncio.gather(one, three)
+    headers = [envelope.peek(message.body) for send in queue.sends for message in send]
+    assert [header.made_at <= moment for header, moment in zip(headers, (first, second), strict=True)] == [True, True]
+    assert headers[1].made_at >= headers[0].made_at
+    await commit.drain()
+    await asyncio.sleep(0)
+    assert commit.heartbeat().at > third

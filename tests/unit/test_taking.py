@@ -5,7 +5,6 @@ from __future__ import annotations
 import gzip
 import json
 import zlib
-from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -22,26 +21,24 @@ from core.bulk import MAX_EVENTS, Bulk, Form
 from core.envelope import Record
 from core.errors import Conflict, Invalid, InvalidEvent, Overloaded, TooLarge, Unauthenticated
 from core.masking import mask
-from core.prepare import Entry, decoded, entries_at_once, prepare, slices
+from core.prepare import Prepared, decoded, entries_at_once, prepare, slices
 from core.splitting import split
 from core.tenant import Tenant
 
 NOW = 1_780_000_000_000_000
 TENANT = Tenant("aaaaaaaa", "t", b"s" * 32, 0)
 LIMIT = 1 << 20
-Outcome = tuple[str, Record] | InvalidEvent
 
 
-def outcomes(entries: Sequence[Entry], now: int = NOW, key: str | None = None) -> list[Outcome]:
-    """Each entry's id and record, or what is wrong with it."""
-    prepared = prepare(TENANT, entries, now, {}, key=key)
-    records = dict(zip(prepared.places, zip(prepared.ids, prepared.records, strict=True), strict=True))
-    assert set(records) | set(prepared.faults) == set(range(len(entries)))
-    return [records.get(n) or prepared.faults[n] for n in range(len(entries))]
+def taken(*items: bytes, key: str | None = None, now: int = NOW) -> list[tuple[str, Record] | InvalidEvent]:
+    """What becomes of each item: its id and record, or what is wrong with it."""
+    return each(prepare(TENANT, decoded(items), now, {}, key=key), len(items))
 
 
-def taken(*items: bytes, key: str | None = None) -> list[Outcome]:
-    return outcomes(decoded(items), key=key)
+def each(prepared: Prepared, count: int) -> list[tuple[str, Record] | InvalidEvent]:
+    good = dict(zip(prepared.places, zip(prepared.ids, prepared.records, strict=True), strict=True))
+    assert good.keys() | prepared.faults.keys() == set(range(count))
+    return [prepared.faults.get(n) or good[n] for n in range(count)]
 
 
 def body_of(item: bytes) -> bytes:
@@ -157,7 +154,7 @@ def test_the_fast_and_the_slow_way_say_the_same(items: list[bytes]) -> None:
     assert (fast is not None) == (set(items) == {b'{"action":"a"}'})
     assert bulk.items() == items
     if fast is not None:
-        for one, other in zip(outcomes(fast), slow, strict=True):
+        for one, other in zip(each(prepare(TENANT, fast, NOW, {}), len(items)), slow, strict=True):
             assert not isinstance(one, InvalidEvent)
             assert not isinstance(other, InvalidEvent)
             assert one[1].body.split(b'"action"')[1] == other[1].body.split(b'"action"')[1]
@@ -195,7 +192,7 @@ def test_a_key_given_twice_must_come_with_the_same_content() -> None:
 
 def test_the_keys_content_leaves_out_what_the_service_adds() -> None:
     def content(item: bytes, now: int) -> bytes | None:
-        [made] = outcomes(decoded([item]), now, "k")
+        [made] = taken(item, key="k", now=now)
         assert not isinstance(made, InvalidEvent)
         return made[1].content
 
