@@ -148,6 +148,10 @@ class Client(httpx.Client):
         deadline = time.monotonic() + timeout
         while True:
             response = self.get("/logs", params=query)
+            if response.status_code == 503 and time.monotonic() < deadline:
+                # A new index takes no search until its first shard has started: a client tries again.
+                time.sleep(float(response.headers["Retry-After"]) / 10)
+                continue
             assert response.status_code == 200, response.text
             answer: dict[str, Any] = response.json()
             if answer["total"] == count or time.monotonic() > deadline:
