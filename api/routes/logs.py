@@ -17,7 +17,7 @@ from api.state import state_of
 from core import instant, query, telemetry
 from core.access import Permission
 from core.bulk import Bulk
-from core.errors import FieldError, Invalid, InvalidQuery, NotFound, OcelotError, Unavailable
+from core.errors import FieldError, Invalid, InvalidEvent, InvalidQuery, NotFound, OcelotError, Unavailable
 from core.ingest import ItemResult
 from core.search import Answer
 
@@ -79,7 +79,7 @@ async def send_event(request: Request) -> Response:
     with state.admission.admit(access.tenant.id, size):
         _require_json(request)
         body = await bodies.read(request, state.settings.max_body_bytes)
-        key = request.headers.get("idempotency-key")
+        key = _key(request)
         try:
             event_id = await state.ingest.one(access.scope, access.tenant, body, key)
         except OcelotError as error:
@@ -167,6 +167,18 @@ async def read_event(request: Request, event_id: str) -> Response:
 def _is_known(etag: str, if_none_match: str) -> bool:
     """Whether the client has this form already (RFC 9110, section 13.1.2): `*`, or one of a list, weak or not."""
     return any(tag.strip().removeprefix("W/") in (etag, "*") for tag in if_none_match.split(","))
+
+
+def _key(request: Request) -> str | None:
+    """The `Idempotency-Key` read as UTF-8, so that it is the same key as in a bulk; the framework reads Latin-1."""
+    written = request.headers.get("idempotency-key")
+    if written is None or written.isascii():
+        return written
+    try:
+        return written.encode("latin-1").decode()
+    except UnicodeDecodeError:
+        fault = FieldError(("idempotency_key",), "is not UTF-8", "encoding")
+        raise InvalidEvent("idempotency_key: is not UTF-8", errors=[fault]) from None
 
 
 def _require_json(request: Request) -> None:
