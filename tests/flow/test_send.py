@@ -294,7 +294,7 @@ def test_keys_of_any_text_within_their_bound(tenant: Client) -> None:
 
 
 def test_a_key_is_the_same_in_a_header_and_in_a_bulk(tenant: Client) -> None:
-    response = send(tenant, b'{"action":"x"}', **{"Idempotency_Key": "ключ".encode()})  # type: ignore[arg-type]
+    response = send(tenant, b'{"action":"x"}', Idempotency_Key="ключ".encode())  # type: ignore[arg-type]
     [item] = bulk(tenant, json.dumps([{"action": "x", "idempotency_key": "ключ"}]).encode())
     assert item["id"] == response.json()["id"]
 

@@ -167,6 +167,13 @@ def test_slices_join_to_the_whole_within_their_bounds(items: list[bytes], count:
     assert all(0 < len(run) <= count and sum(map(len, run[:-1])) < size for run in found)
 
 
+@pytest.mark.parametrize("white", [" ", "\n\t\r "])
+def test_an_array_is_one_however_much_white_space_comes_first(white: str) -> None:
+    bulk = Bulk(white.encode() * 300 + b'[{"action":"a"},{"action":"b"}]', Form.JSON)
+    assert bulk.items() == [b'{"action":"a"}', b'{"action":"b"}']
+    assert entries_at_once(bulk) is not None
+
+
 def test_a_dense_body_is_counted_before_it_is_decoded() -> None:
     for body in (b"[" + b'{"action":"a"},' * 300_000 + b"1]", b'{"events":[' + b"1," * 700_000 + b"1]}"):
         bulk = Bulk(body, Form.JSON)
