@@ -69,7 +69,7 @@ _KEY_HEADER: Final[dict[str, Any]] = {
     response_model=Accepted,
     summary="Send one event",
     description="Answers when the event is durable in the queue; it is stored and searchable within a second or two.",
-    responses={**answer(202, {"id": _EVENT["id"]}), **problems(400, 401, 403, 413, 415, 422, 429, 503)},
+    responses={**answer(202, {"id": _EVENT["id"]}), **problems(400, 401, 403, 408, 413, 415, 422, 429, 503)},
     openapi_extra={"requestBody": body_of(EventIn), "parameters": [_KEY_HEADER]},
 )
 async def send_event(request: Request) -> Response:
@@ -97,7 +97,7 @@ async def send_event(request: Request) -> Response:
     description="Up to 10,000 events or 16 MiB unpacked: a JSON array, an object with `events`, or NDJSON; gzip and "
     "zstd by `Content-Encoding`. Each event is taken or refused on its own merits. 202: at least one was accepted; "
     "422: all were refused; 503: none could be queued. Send those with the status `retry` again.",
-    responses={**answer(202, _RESULTS), **problems(400, 401, 403, 413, 415, 422, 429, 503)},
+    responses={**answer(202, _RESULTS), **problems(400, 401, 403, 408, 413, 415, 422, 429, 503)},
     openapi_extra={"requestBody": body_of(BulkEventIn, many=True)},
 )
 async def send_events(request: Request) -> Response:
