@@ -23,6 +23,7 @@ from api.direct import Direct, Route
 from api.middleware import Envelope, unforeseen
 from api.openapi import extra_schemas, without_the_frameworks_own
 from api.problems import problem, problem_of
+from api.protocol import BoundedProtocol
 from api.routes import access, docs, logs, service
 from api.state import State
 from api.tokens import SigningKey, TokenIssuer, TokenVerifier
@@ -190,6 +191,7 @@ def serve() -> None:
         create_app(settings),
         host=settings.host,
         port=settings.port,
+        http=BoundedProtocol,
         log_config=None,
         access_log=False,
         server_header=False,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import socket
 import threading
 import zlib
 from collections.abc import Iterator
@@ -210,3 +211,49 @@ class _Peak:
         self._ended.set()
         self._thread.join()
         self.rss = max(self.rss, self._process.memory_info().rss)
+
+
+# Heads ---------------------------------------------------------------------------------------------------------------
+
+HEAD = b"POST /api/v1/logs HTTP/1.1\r\nHost: x\r\n"
+CHUNKED = HEAD + b"Transfer-Encoding: chunked\r\n\r\n"
+HEADS = [
+    ("a header", HEAD + b"X-A: "),
+    ("a target", b"GET /"),
+    ("a trailer", CHUNKED + b"0\r\nX-A: "),
+    ("a chunk's extension", CHUNKED + b"1;a="),
+]
+
+
+def sent_until_cut_off(running: Service, start: bytes, most: int) -> int:
+    """How many bytes go out after `start` before the other side ends the connection; `most` when it does not."""
+    with socket.create_connection(("127.0.0.1", running.api.port), timeout=10) as connection:
+        connection.sendall(start)
+        sent = 0
+        try:
+            while sent < most:
+                connection.sendall(b"a" * 65_536)
+                sent += 65_536
+        except OSError:
+            pass
+        return sent
+
+
+@pytest.mark.parametrize("start", [h[1] for h in HEADS], ids=[h[0] for h in HEADS])
+def test_a_head_without_end_is_cut_off(running: Service, start: bytes) -> None:
+    # The system's own buffers take some MiB that nobody reads any more.
+    assert sent_until_cut_off(running, start, 64 * MIB) < 32 * MIB
+
+
+def test_headers_within_the_bound_and_requests_in_a_row_are_taken(running: Service, client: Client) -> None:
+    for n in range(3):
+        response = client.post("/logs", json={"action": f"row.{n}"}, headers={"X-Long": "a" * 60_000})
+        assert response.status_code == 202, response.text
+    one = b"GET /api/v1/health HTTP/1.1\r\nHost: x\r\n\r\n"
+    with socket.create_connection(("127.0.0.1", running.api.port), timeout=30) as connection:
+        connection.sendall(one * 3_000)
+        answers = b""
+        while answers.count(b'{"status":"ok"}') < 3_000:
+            got = connection.recv(65_536)
+            assert got, f"cut off after {answers.count(b'200 OK')}"
+            answers += got
