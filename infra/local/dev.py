@@ -26,6 +26,7 @@ from typing import Any, Final
 from api.tokens import SigningKey, TokenIssuer
 from core import accounts
 from core.access import Role
+from core.errors import Unavailable
 from core.keys import signing_key_pem
 from core.settings import Settings
 from core.tenant import Tenant
@@ -113,6 +114,8 @@ class Stack:
             if len(self.restarts) > _MAX_RESTARTS:
                 raise DevFailed(f"the {child.name} keeps ending; see {self.home / (child.name + '.log')}")
             _say(f"the {child.name} ended (exit code {child.server.process.returncode}); starting it again")
+            if child.name == "index":
+                asyncio.run(_say_rebuilding(self))
             child.server = child.start()
             self._started(self)
             if child.name == "index":
@@ -235,6 +238,17 @@ def _await_end(pid: int, started: str) -> None:
     with contextlib.suppress(ProcessLookupError):
         if _started_at(pid) == started:
             os.kill(pid, signal.SIGKILL)
+
+
+async def _say_rebuilding(stack: Stack) -> None:
+    """Mark every tenant's index as being rebuilt, until the consumer, which starts after it, has looked.
+
+    Without it, answers from the new and empty index called themselves complete for 5 s.
+    """
+    async with open_backends(Settings.model_validate(stack.environment)) as backends:
+        with contextlib.suppress(Unavailable):
+            for tenant in await backends.control.tenants():
+                await backends.ledger.set_rebuilding(tenant.id, True)
 
 
 async def _facts(stack: Stack) -> dict[str, Any]:

@@ -242,6 +242,24 @@ def test_what_is_killed_comes_back(tmp_path: Path, started: list[Dev]) -> None:
     gone(pids)
 
 
+def test_an_index_that_comes_back_empty_never_calls_itself_complete(tmp_path: Path, started: list[Dev]) -> None:
+    dev = Dev(tmp_path / "home")
+    started.append(dev)
+    dev.until("Ctrl-C stops")
+    _all_found(dev, [_send(dev, f"kept.{n}") for n in range(3)])
+    os.kill(dev.facts["pids"]["index"], signal.SIGKILL)
+    with dev.client as client:
+        late, deadline = 0, time.monotonic() + 90
+        while late < 5:
+            assert time.monotonic() < deadline, dev.output
+            late += "the consumer ended" in dev.output
+            for query in ({"action": "kept.*"}, {"q": "genuine"}):
+                answer = client.get("/logs", params=query)
+                if answer.status_code == 200:
+                    found = answer.json()
+                    assert found["total"] == 3 or found["watermark"]["rebuilding"], (query, found)
+
+
 def test_a_stale_file_of_facts_is_not_believed(tmp_path: Path, started: list[Dev]) -> None:
     """Scripts wait for dev.json: one that a crash left behind is gone before anything starts."""
     home = tmp_path / "home"
