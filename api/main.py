@@ -176,12 +176,12 @@ def _openapi(app: FastAPI) -> Callable[[], dict[str, Any]]:
 
 
 def serve() -> None:
-    """Run the API until SIGTERM, exit code 0; ends with 2 and one line for each mistake when the settings are wrong."""
+    """Run the API until SIGTERM, exit code 0; ends with 1 and one line for each mistake when the settings are wrong."""
     import uvicorn
 
     try:
         settings = load()
-        signing_key_pem(settings, SigningKey.generate)
+        SigningKey(signing_key_pem(settings, SigningKey.generate))
     except (BadSettings, ValueError) as error:
         raise SystemExit(f"ocelot api: {error}") from None
     telemetry.configure_logging(settings.log_level)

@@ -15,6 +15,7 @@ from collections.abc import Callable
 from typing import Any, Final
 
 import msgspec
+from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from jose import jwt
@@ -47,7 +48,10 @@ class SigningKey:
     """The private ES256 key; its `kid` is a hash of the public half."""
 
     def __init__(self, pem: bytes) -> None:
-        key = serialization.load_pem_private_key(pem, None)
+        try:
+            key = serialization.load_pem_private_key(pem, None)
+        except (ValueError, TypeError, UnsupportedAlgorithm):  # no PEM, a password on it, an unknown curve
+            raise ValueError("the signing key must be an ES256 (P-256) private key in PEM") from None
         if not isinstance(key, ec.EllipticCurvePrivateKey) or not isinstance(key.curve, ec.SECP256R1):
             raise ValueError("the signing key must be an ES256 (P-256) private key in PEM")
         public = key.public_key().public_bytes(

@@ -8,6 +8,7 @@ import pytest
 from starlette.requests import Request
 
 from api.auth import Authenticator
+from api.main import serve
 from api.tokens import SigningKey, TokenIssuer, TokenVerifier
 from core.access import Permission, Role
 from core.errors import Forbidden, NotFound, OcelotError, Unauthenticated, Unavailable
@@ -135,3 +136,15 @@ async def test_a_tenant_is_managed_by_its_admin_and_the_platform_alone(
             await authenticator.managed_tenant(request, "aaaaaaaa")
     with pytest.raises(NotFound):
         await authenticator.managed_tenant(asking(None, Role.PLATFORM), "cccccccc")
+
+
+@pytest.mark.parametrize("key", ["no PEM SECRET", "-----BEGIN PRIVATE KEY-----\nSECRET\n-----END PRIVATE KEY-----\n"])
+def test_a_signing_key_that_is_none_stops_the_start_with_one_line(key: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in {
+        "OCELOT_QUEUE": "file", "MONGODB_URL": "mongodb://127.0.0.1:9", "OPENSEARCH_URL": "http://127.0.0.1:9",
+        "OCELOT_SIGNING_KEY": key,
+    }.items():  # fmt: skip
+        monkeypatch.setenv(name, value)
+    with pytest.raises(SystemExit) as raised:
+        serve()
+    assert raised.value.code == "ocelot api: the signing key must be an ES256 (P-256) private key in PEM"
