@@ -180,7 +180,7 @@ async def test_a_cursor_survives_the_fallback_and_the_way_back() -> None:
         seen += answer.bodies
         by.append(answer.answered_by)
     assert seen == world.bodies[::-1]
-    assert by == ["index", "store", "index", "store"]
+    assert by == ["index", "store", "store", "store"]
     assert text is None
 
 
@@ -204,6 +204,17 @@ async def test_while_the_index_is_rebuilt_the_store_answers_what_it_can() -> Non
     assert (len(answer.bodies), answer.answered_by, answer.watermark.rebuilding) == (7, "store", True)
     answer = await world.search.page(world.scope, TENANTS[0], page(("q", "x")))
     assert (answer.answered_by, answer.watermark.rebuilding) == ("index", True)
+
+
+async def test_what_the_store_began_an_index_that_lags_behind_does_not_go_on_with() -> None:
+    world = World()
+    world.index.fail = Unavailable("index")
+    first = await world.search.page(world.scope, TENANTS[0], page(("limit", "2")))
+    world.index.fail = None
+    world.index.documents.clear()  # it answers again, and holds nothing yet
+    rest = await world.search.page(world.scope, TENANTS[0], page(("limit", "10"), cursor=first.next_cursor))
+    assert (first.answered_by, rest.answered_by) == ("store", "store")
+    assert first.bodies + rest.bodies == world.bodies[::-1]
 
 
 async def test_a_body_that_the_store_lacks_is_left_out_and_paging_goes_on() -> None:
