@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import cast
 
-from core.wiring import Backends
 from starlette.requests import Request
 
 from api.auth import Authenticator
@@ -15,6 +14,7 @@ from core.commit import GroupCommit
 from core.ingest import Ingest
 from core.search import Search
 from core.settings import Settings
+from core.wiring import Backends
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,10 +5,9 @@ from __future__ import annotations
 import asyncio
 import json
 
-from core.wiring import Backends
-
 from core import telemetry
 from core.errors import OcelotError
+from core.wiring import Backends
 
 _PING_SECONDS = 2.0
 
