@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import codecs
 import io
 import zlib
@@ -16,6 +17,8 @@ from starlette.requests import ClientDisconnect, Request
 from core.bulk import MAX_EVENTS, Form
 from core.errors import Invalid, Overloaded, TooLarge
 
+# A body that stops coming holds what it was admitted with, and four of unknown length shut their tenant out.
+STALL_SECONDS: Final = 30.0
 _CHUNK: Final = 64 * 1024
 _GZIP_READ: Final = 16 * 1024
 # Four bytes of zstd can stand for 128 KiB: a piece of this size unpacks to 4 MiB at most.
@@ -66,17 +69,8 @@ def declared_size(request: Request, limit: int) -> int:
 
 
 async def read(request: Request, limit: int) -> bytes:
-    """The unpacked body, at most `limit` bytes of valid UTF-8."""
-    parts: list[bytes] = []
-    size = 0
-    try:
-        async for chunk in request.stream():
-            size += len(chunk)
-            if size > limit:
-                raise _too_large(limit)
-            parts.append(chunk)
-    except ClientDisconnect:
-        raise Invalid("the client went away", code="client_disconnected") from None
+    """The unpacked body, at most `limit` bytes of valid UTF-8; raises when it stops coming for `STALL_SECONDS`."""
+    parts = await _received(request, limit)
     body = parts[0] if len(parts) == 1 else b"".join(parts)
     parts.clear()
     encoding = request.headers.get("content-encoding", "identity").strip().lower()
@@ -84,6 +78,26 @@ async def read(request: Request, limit: int) -> bytes:
         body = unpack(encoding, body, limit)
     check_utf8(body)
     return body
+
+
+async def _received(request: Request, limit: int) -> list[bytes]:
+    """The body as it came, in parts; raises when it is over `limit`, stops coming, or its client goes away."""
+    parts: list[bytes] = []
+    size = 0
+    loop = asyncio.get_running_loop()
+    try:
+        async with asyncio.timeout(STALL_SECONDS) as patience:
+            async for chunk in request.stream():
+                size += len(chunk)
+                if size > limit:
+                    raise _too_large(limit)
+                parts.append(chunk)
+                patience.reschedule(loop.time() + STALL_SECONDS)
+    except ClientDisconnect:
+        raise Invalid("the client went away", code="client_disconnected") from None
+    except TimeoutError:
+        raise Invalid(f"the body stopped for {STALL_SECONDS:.0f} seconds", code="body_timeout") from None
+    return parts
 
 
 def unpack(encoding: str, packed: bytes, limit: int) -> bytes:

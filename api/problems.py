@@ -27,6 +27,7 @@ TITLES: Final = {
     403: "Not allowed",
     404: "Not found",
     405: "Method not allowed",
+    408: "Request timeout",
     409: "Conflict",
     413: "Too large",
     415: "Unsupported media type",
@@ -45,6 +46,7 @@ _STATUS: Final[tuple[tuple[type[OcelotError], int], ...]] = (
     (Unavailable, 503),
 )
 _STATUS_OF_CODE: Final = {
+    "body_timeout": 408,
     "unsupported_media_type": 415,
     "unsupported_encoding": 415,
     "event_too_large": 413,

@@ -36,6 +36,7 @@ class _Wrapped(msgspec.Struct, forbid_unknown_fields=True):
 _decode_list: Final = msgspec.json.Decoder(list[Raw]).decode
 _decode_wrapped: Final = msgspec.json.Decoder(_Wrapped).decode
 _decode_fields: Final = msgspec.json.Decoder(dict[str, Raw]).decode
+_ARRAY: Final = re.compile(rb"[ \t\r\n]*+\[")
 _LINE: Final = re.compile(rb"\S[^\n]*")
 _SURROGATE: Final = re.compile(rb"\\u[dD][89a-fA-F]")
 
@@ -49,7 +50,7 @@ class Bulk:
 
     @property
     def is_array(self) -> bool:
-        return self.form is Form.JSON and self.body[:256].lstrip()[:1] == b"["
+        return self.form is Form.JSON and _ARRAY.match(self.body) is not None
 
     @cached_property
     def is_one_line(self) -> bool:

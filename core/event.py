@@ -66,6 +66,10 @@ class EventInput(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True,
     idempotency_key: Annotated[str, Meta(min_length=1)] | UnsetType | None = UNSET
 
 
+class _Keyed(msgspec.Struct):
+    idempotency_key: str | None = None
+
+
 class StoredEvent(msgspec.Struct, kw_only=True, frozen=True):
     """The named fields of an event's stored bytes, as consumer and readers decode them."""
 
@@ -94,6 +98,7 @@ class StoredEvent(msgspec.Struct, kw_only=True, frozen=True):
 
 
 _decoder: Final = msgspec.json.Decoder(EventInput)
+_key_decoder: Final = msgspec.json.Decoder(_Keyed)
 _list_decoder: Final = msgspec.json.Decoder(list[EventInput])
 _encoder: Final = msgspec.json.Encoder()
 decode_stored: Final = msgspec.json.Decoder(StoredEvent).decode
@@ -120,6 +125,17 @@ def decode(item: bytes) -> EventInput:
         raise _too_deep() from None
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise _lone_surrogate(item) or InvalidEvent(f"not JSON: {error}", code="malformed_json") from None
+
+
+def key_of(item: bytes) -> str | None:
+    """The idempotency key of an event as it was sent, unmasked.
+
+    Raises `InvalidEvent` for one that is no text: a card's number as a number is text only once it is masked.
+    """
+    try:
+        return _key_decoder.decode(item).idempotency_key
+    except msgspec.ValidationError as error:
+        raise _invalid(str(error)) from None
 
 
 def decode_all(body: bytes) -> list[EventInput]:

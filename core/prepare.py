@@ -9,7 +9,6 @@ from __future__ import annotations
 import hmac
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Final
 
 import msgspec
 
@@ -23,13 +22,6 @@ from core.placement import place
 from core.tenant import Tenant
 
 Entry = EventInput | InvalidEvent
-
-
-class _KeyOnly(msgspec.Struct):
-    idempotency_key: str | None = None
-
-
-_decode_key: Final = msgspec.json.Decoder(_KeyOnly).decode
 
 
 def entries_at_once(bulk: Bulk) -> list[EventInput] | None:
@@ -62,12 +54,12 @@ def decoded(items: Sequence[bytes]) -> list[Entry]:
     for item, fit, clean in zip(items, fitting, mask_all(fitting), strict=True):
         try:
             entry = event.decode(clean if fit is item else item)
+            if clean is not item and isinstance(entry.idempotency_key, str):
+                # The key is no part of the event, and two keys that are masked alike would make two events one.
+                entry.idempotency_key = event.key_of(item)
         except InvalidEvent as error:
             entries.append(error)
             continue
-        if clean is not item and isinstance(entry.idempotency_key, str):
-            # The key is no part of the event, and two keys that are masked alike would make two events one.
-            entry.idempotency_key = _decode_key(item).idempotency_key
         entries.append(entry)
     return entries
 

@@ -57,7 +57,7 @@ _TENANT: Final = {
     response_model=TokenOut,
     summary="Exchange an API key for a token",
     description="OAuth 2 client credentials, in the form, as JSON or by HTTP Basic; the token lives 15 minutes.",
-    responses={**answer(200, _TOKEN), **problems(400, 401, 413, 415, 503)},
+    responses={**answer(200, _TOKEN), **problems(400, 401, 408, 413, 415, 503)},
     openapi_extra={"requestBody": _CREDENTIALS, "security": []},
 )
 async def exchange(request: Request) -> TokenOut:
@@ -79,7 +79,7 @@ async def exchange(request: Request) -> TokenOut:
     response_model=TenantOut,
     summary="Create a tenant",
     description="Needs the platform role. Answers with a first API key of the role admin; its secret is shown once.",
-    responses={**answer(201, _TENANT), **problems(400, 401, 403, 413, 415, 422, 503)},
+    responses={**answer(201, _TENANT), **problems(400, 401, 403, 408, 413, 415, 422, 503)},
     openapi_extra={"requestBody": body_of(TenantIn)},
 )
 async def create_tenant(request: Request) -> TenantOut:
@@ -101,7 +101,7 @@ async def create_tenant(request: Request) -> TenantOut:
     response_model=TokenOut,
     summary="Issue a token for a tenant",
     description="Needs the platform role, or admin in the tenant itself.",
-    responses={**answer(201, _TOKEN), **problems(400, 401, 403, 404, 413, 415, 422, 503)},
+    responses={**answer(201, _TOKEN), **problems(400, 401, 403, 404, 408, 413, 415, 422, 503)},
     openapi_extra={"requestBody": body_of(TokenIn)},
 )
 async def issue_token(request: Request, tenant_id: str) -> TokenOut:

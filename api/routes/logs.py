@@ -17,7 +17,7 @@ from api.state import state_of
 from core import instant, query, telemetry
 from core.access import Permission
 from core.bulk import Bulk
-from core.errors import FieldError, Invalid, InvalidQuery, NotFound, OcelotError, Unavailable
+from core.errors import FieldError, Invalid, InvalidEvent, InvalidQuery, NotFound, OcelotError, Unavailable
 from core.ingest import ItemResult
 from core.search import Answer
 
@@ -69,7 +69,7 @@ _KEY_HEADER: Final[dict[str, Any]] = {
     response_model=Accepted,
     summary="Send one event",
     description="Answers when the event is durable in the queue; it is stored and searchable within a second or two.",
-    responses={**answer(202, {"id": _EVENT["id"]}), **problems(400, 401, 403, 413, 415, 422, 429, 503)},
+    responses={**answer(202, {"id": _EVENT["id"]}), **problems(400, 401, 403, 408, 413, 415, 422, 429, 503)},
     openapi_extra={"requestBody": body_of(EventIn), "parameters": [_KEY_HEADER]},
 )
 async def send_event(request: Request) -> Response:
@@ -79,7 +79,7 @@ async def send_event(request: Request) -> Response:
     with state.admission.admit(access.tenant.id, size):
         _require_json(request)
         body = await bodies.read(request, state.settings.max_body_bytes)
-        key = request.headers.get("idempotency-key")
+        key = _key(request)
         try:
             event_id = await state.ingest.one(access.scope, access.tenant, body, key)
         except OcelotError as error:
@@ -97,7 +97,7 @@ async def send_event(request: Request) -> Response:
     description="Up to 10,000 events or 16 MiB unpacked: a JSON array, an object with `events`, or NDJSON; gzip and "
     "zstd by `Content-Encoding`. Each event is taken or refused on its own merits. 202: at least one was accepted; "
     "422: all were refused; 503: none could be queued. Send those with the status `retry` again.",
-    responses={**answer(202, _RESULTS), **problems(400, 401, 403, 413, 415, 422, 429, 503)},
+    responses={**answer(202, _RESULTS), **problems(400, 401, 403, 408, 413, 415, 422, 429, 503)},
     openapi_extra={"requestBody": body_of(BulkEventIn, many=True)},
 )
 async def send_events(request: Request) -> Response:
@@ -167,6 +167,18 @@ async def read_event(request: Request, event_id: str) -> Response:
 def _is_known(etag: str, if_none_match: str) -> bool:
     """Whether the client has this form already (RFC 9110, section 13.1.2): `*`, or one of a list, weak or not."""
     return any(tag.strip().removeprefix("W/") in (etag, "*") for tag in if_none_match.split(","))
+
+
+def _key(request: Request) -> str | None:
+    """The `Idempotency-Key` read as UTF-8, so that it is the same key as in a bulk; the framework reads Latin-1."""
+    written = request.headers.get("idempotency-key")
+    if written is None or written.isascii():
+        return written
+    try:
+        return written.encode("latin-1").decode()
+    except UnicodeDecodeError:
+        fault = FieldError(("idempotency_key",), "is not UTF-8", "encoding")
+        raise InvalidEvent("idempotency_key: is not UTF-8", errors=[fault]) from None
 
 
 def _require_json(request: Request) -> None:

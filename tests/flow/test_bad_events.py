@@ -61,6 +61,7 @@ EVENTS: list[tuple[str, bytes, str, str | None]] = [
     ("8 KiB and one", one(f'"user_id":"{"x" * 8193}"'), "invalid_event", "user_id"),
     ("8 KiB of two bytes each", one(f'"source":"{"é" * 4097}"'), "invalid_event", "source"),
     ("a long message", one(f'"message":"{"x" * 65537}"'), "invalid_event", "message"),
+    ("a key that is a card's number", one('"idempotency_key":4111111111111111'), "invalid_event", "idempotency_key"),
     ("an empty key", one('"idempotency_key":""'), "invalid_event", "idempotency_key"),
     ("a long key", one(f'"idempotency_key":"{"k" * 256}"'), "invalid_event", "idempotency_key"),
     ("256 KiB and more", one(f'"metadata":{{"a":"{"x" * 262_144}"}}'), "event_too_large", None),

@@ -293,6 +293,12 @@ def test_keys_of_any_text_within_their_bound(tenant: Client) -> None:
     assert len(ids) == 6
 
 
+def test_a_key_is_the_same_in_a_header_and_in_a_bulk(tenant: Client) -> None:
+    response = send(tenant, b'{"action":"x"}', Idempotency_Key="ключ".encode())  # type: ignore[arg-type]
+    [item] = bulk(tenant, json.dumps([{"action": "x", "idempotency_key": "ключ"}]).encode())
+    assert item["id"] == response.json()["id"]
+
+
 # Masking -------------------------------------------------------------------------------------------------------------
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import gzip
 import json
 import zlib
@@ -13,6 +14,7 @@ import pytest
 import zstandard
 from hypothesis import given
 from hypothesis import strategies as st
+from starlette.requests import Request
 
 from api import bodies
 from api.bodies import Admission
@@ -167,6 +169,13 @@ def test_slices_join_to_the_whole_within_their_bounds(items: list[bytes], count:
     assert all(0 < len(run) <= count and sum(map(len, run[:-1])) < size for run in found)
 
 
+@pytest.mark.parametrize("white", [" ", "\n\t\r "])
+def test_an_array_is_one_however_much_white_space_comes_first(white: str) -> None:
+    bulk = Bulk(white.encode() * 300 + b'[{"action":"a"},{"action":"b"}]', Form.JSON)
+    assert bulk.items() == [b'{"action":"a"}', b'{"action":"b"}']
+    assert entries_at_once(bulk) is not None
+
+
 def test_a_dense_body_is_counted_before_it_is_decoded() -> None:
     for body in (b"[" + b'{"action":"a"},' * 300_000 + b"1]", b'{"events":[' + b"1," * 700_000 + b"1]}"):
         bulk = Bulk(body, Form.JSON)
@@ -252,6 +261,36 @@ def test_a_character_on_the_edge_of_two_pieces_is_whole(shift: int) -> None:
     bodies.check_utf8(b"x" * (64 * 1024 - shift) + "🦊".encode() * 3)
     with pytest.raises(Invalid):
         bodies.check_utf8(b"x" * (64 * 1024 - shift) + "🦊".encode()[:3])
+
+
+class SlowBody:
+    """The body of a request whose client sends `chunks`, a pause before each, and then nothing more."""
+
+    def __init__(self, *chunks: bytes, pause: float = 0) -> None:
+        self.chunks = list(chunks)
+        self.pause = pause
+
+    async def __call__(self) -> dict[str, Any]:
+        if not self.chunks:
+            await asyncio.Event().wait()
+        await asyncio.sleep(self.pause)
+        chunk = self.chunks.pop(0)
+        return {"type": "http.request", "body": chunk, "more_body": chunk != b"}"}
+
+
+async def test_a_body_that_stops_coming_gives_up_its_place(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bodies, "STALL_SECONDS", 0.2)
+    admission = Admission(LIMIT, LIMIT)
+    with pytest.raises(Invalid) as raised, admission.admit("aaaaaaaa", LIMIT):
+        await bodies.read(Request({"type": "http", "headers": []}, SlowBody(b"{", b'"a":1')), LIMIT)
+    assert raised.value.code == "body_timeout"
+    assert admission.in_flight == 0
+
+
+async def test_a_slow_body_that_goes_on_is_read_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bodies, "STALL_SECONDS", 0.4)
+    body = SlowBody(*[b" "] * 8, b"{", b"}", pause=0.1)
+    assert await bodies.read(Request({"type": "http", "headers": []}, body), LIMIT) == b" " * 8 + b"{}"
 
 
 def test_admission_bounds_what_is_in_flight_and_lets_a_lone_request_in() -> None:
