@@ -110,13 +110,14 @@ def running(home: Path, store: str, index: str, watched: Mapping[str, int], **mo
     """API and consumer on these servers; `watched` names the servers' processes, where they are known."""
     settings = settings_of(home, store, index, **more)
     code = "from consumer.main import serve; serve()"
-    with api(settings) as front, server(code, settings, "/health", int(settings["OCELOT_CONSUMER_PORT"])) as consumer:
-        processes = {"api": front.process, "consumer": consumer.process}
-        stack = Stack(settings, processes | {name: psutil.Process(pid) for name, pid in watched.items()})
-        try:
+    port = int(settings["OCELOT_CONSUMER_PORT"])
+    stack = Stack(settings, {name: psutil.Process(pid) for name, pid in watched.items()})
+    try:
+        with api(settings) as front, server(code, settings, "/health", port) as consumer:
+            stack.watched = {"api": front.process, "consumer": consumer.process, **stack.watched}
             yield stack
-        finally:
-            stack.clean()
+    finally:
+        stack.clean()  # once both have ended: their last heartbeat makes the database again
 
 
 class Alone:

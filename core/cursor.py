@@ -24,16 +24,17 @@ class _Payload(msgspec.Struct, array_like=True, frozen=True):
     timestamp: Range
     received_at: Range
     position: Position
+    from_store: bool = False
 
 
 _encode: Final = msgspec.msgpack.Encoder().encode
 _decode: Final = msgspec.msgpack.Decoder(_Payload).decode
 
 
-def seal(tenant: Tenant, page: Page, position: Position) -> str:
-    """The cursor of the page after `position`; it keeps the time ranges that `page` resolved to."""
+def seal(tenant: Tenant, page: Page, position: Position, *, from_store: bool = False) -> str:
+    """The cursor of the page after `position`; it keeps the time ranges that `page` resolved to, and who answered."""
     query = page.query
-    payload = _encode(_Payload(_VERSION, page.fingerprint, query.timestamp, query.received_at, position))
+    payload = _encode(_Payload(_VERSION, page.fingerprint, query.timestamp, query.received_at, position, from_store))
     return _text(_mac(tenant, payload) + payload)
 
 
@@ -44,7 +45,7 @@ def open_(tenant: Tenant, page: Page) -> tuple[Page, Position | None]:
     payload = _verified(tenant, page.cursor)
     if payload.fingerprint != page.fingerprint:
         raise _fault("belongs to another query", code="cursor_of_another_query")
-    return page.at(payload.timestamp, payload.received_at), payload.position
+    return page.at(payload.timestamp, payload.received_at, from_store=payload.from_store), payload.position
 
 
 def _verified(tenant: Tenant, text: str) -> _Payload:

@@ -114,10 +114,13 @@ class Page:
     limit: int
     cursor: str | None
     fingerprint: bytes
+    from_store: bool = False
+    """The page before it was answered by the store."""
 
-    def at(self, timestamp: Range, received_at: Range) -> Page:
+    def at(self, timestamp: Range, received_at: Range, *, from_store: bool) -> Page:
         """The same page with the time ranges that its first page resolved to."""
-        return replace(self, query=msgspec.structs.replace(self.query, timestamp=timestamp, received_at=received_at))
+        query = msgspec.structs.replace(self.query, timestamp=timestamp, received_at=received_at)
+        return replace(self, query=query, from_store=from_store)
 
 
 def parse(parameters: Sequence[tuple[str, str]], now: int) -> Page:

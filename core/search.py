@@ -63,9 +63,12 @@ class Search:
         # The watermark is read first: it must not claim what came after the search.
         watermark = await self._watermark(scope)
         found, answered_by = await self._find(scope, page, after, watermark)
+        next_cursor = None
+        if found.more and found.last:
+            next_cursor = cursor.seal(tenant, page, found.last, from_store=answered_by == "store")
         return Answer(
             bodies=[event.body for event in found.events],
-            next_cursor=cursor.seal(tenant, page, found.last) if found.more and found.last else None,
+            next_cursor=next_cursor,
             total=found.total,
             total_exact=found.exact,
             watermark=watermark,
@@ -87,7 +90,8 @@ class Search:
     async def _find(
         self, scope: TenantScope, page: Page, after: Position | None, watermark: Watermark
     ) -> tuple[_Found, str]:
-        if watermark.rebuilding and not page.query.needs_index:
+        # What the store began, it goes on with: an index that is not complete yet would skip events of the first page.
+        if (watermark.rebuilding or page.from_store) and not page.query.needs_index:
             return await self._find_in_store(scope, page.query, after, page.limit), "store"
         try:
             return await self._find_in_index(scope, page.query, after, page.limit), "index"
