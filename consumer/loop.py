@@ -140,7 +140,7 @@ class Loop:
         while not self._stopping.is_set():
             try:
                 await self._probe()
-            except OcelotError:
+            except Exception:
                 await asyncio.sleep(delay * random.uniform(0.5, 1.0))  # noqa: S311
                 delay = min(2 * delay, _PROBE[1])
             else:

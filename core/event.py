@@ -149,7 +149,7 @@ def check(event: EventInput, received_at: int, one_line: bool = False) -> str:
     Puts free-form fields on one line, unless what was sent is known to be `one_line`: looking into each costs 0.5 us.
     Raises `InvalidEvent` naming the field.
     """
-    if event.action.startswith("ocelot."):
+    if event.action[:7].lower() == "ocelot.":
         raise _fault("action", "actions that begin with ocelot. are the service's own", "reserved_action")
     if event.ip_address is not None and not _is_ip(event.ip_address):
         raise _fault("ip_address", "not an IPv4 or IPv6 address", "ip_address")

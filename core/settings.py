@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Annotated, Final, Literal, Self
 from urllib.parse import urlsplit
 
 from pydantic import BeforeValidator, Field, SecretStr, ValidationError, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from core.errors import OcelotError
+
+_MONGODB: Final = re.compile(
+    r"mongodb(?:\+srv)?://(?:[^@/?]+@)?(?P<hosts>(?:\[[0-9a-fA-F:.]+\]|[^:,/?@\[\]]+)(?::\d{1,5})?"
+    r"(?:,(?:\[[0-9a-fA-F:.]+\]|[^:,/?@\[\]]+)(?::\d{1,5})?)*)(?:/[^?]*)?(?:\?.*)?"
+)
 
 
 class BadSettings(OcelotError):
@@ -133,8 +139,8 @@ class Settings(BaseSettings):
         ):
             if url is not None and not _is_http(url):
                 faults.append(f"{name}: must be an http:// or https:// URL")
-        if not self.mongodb_url.get_secret_value().startswith(("mongodb://", "mongodb+srv://")):
-            faults.append("MONGODB_URL: must begin with mongodb:// or mongodb+srv://")
+        if not _is_mongodb(self.mongodb_url.get_secret_value()):
+            faults.append("MONGODB_URL: must be a mongodb:// or mongodb+srv:// URL")
         if faults:
             raise ValueError("\n".join(faults))
         return self
@@ -158,6 +164,12 @@ def load() -> Settings:
             message = fault["msg"].removeprefix("Value error, ")
             lines.append(f"{name}: {'is required' if fault['type'] == 'missing' else message}" if name else message)
         raise BadSettings("\n".join(lines)) from None
+
+
+def _is_mongodb(url: str) -> bool:
+    """By its form: hosts with ports after the account, whose password may hold anything but @ / ?."""
+    match = _MONGODB.fullmatch(url)
+    return match is not None and all(int(port) <= 65535 for port in re.findall(r":(\d+)(?:,|$)", match["hosts"]))
 
 
 def _is_http(url: str) -> bool:

@@ -54,7 +54,9 @@ class Rebuild:
                 return await step(*arguments, **named)
             except Unavailable as error:
                 log.warning("rebuild waits: %s", error.message)
-                await asyncio.sleep(_RETRY_SECONDS)
+            except Exception:
+                log.exception("rebuild waits: unforeseen error")  # ended, it would leave the tenant half indexed
+            await asyncio.sleep(_RETRY_SECONDS)
 
     async def _is_behind(self, tenant_id: str) -> bool:
         scope = for_system(tenant_id, "rebuild")
