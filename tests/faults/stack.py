@@ -58,10 +58,12 @@ class Stack:
 
     def down(self) -> None:
         """Stop all of it, stores last."""
-        self.service.stop()
-        for server in (self.index, self.store):
-            if server is not None:
-                server.kill()
+        try:
+            self.service.stop()
+        finally:
+            for process in (self.service.api, self.service.consumer, self.index, self.store):
+                if process is not None:
+                    process.kill()
 
 
 @contextmanager

@@ -23,6 +23,7 @@ from tests.service import Client
 SEED = int(os.environ.get("OCELOT_TEST_SEED", "20261121"))
 
 
+@pytest.mark.timeout(300)
 @pytest.mark.parametrize("servers", ["embedded", pytest.param("live", marks=pytest.mark.live)])
 def test_no_accepted_event_is_lost_or_stored_twice(servers: str, tmp_path: Path) -> None:
     storm(servers, tmp_path, events=2_000, rounds=2, bulk=10)

@@ -70,13 +70,9 @@ def test_a_parked_event_is_replayed(stack: Stack) -> None:
         done = _ocelot(stack, "parked", "replay", parked_id)
         assert (done.returncode, done.stdout) == (0, f"queued again: {parked_id}\n"), done.stderr
     client.found(1, action="poisoned", request_id="mended")
-    for _ in range(2):  # whenever the consumer is faster than the command
-        [again] = _await_listed(stack, client, 1)
-        assert again["id"] == listed["id"]
-        assert _ocelot(stack, "parked", "show", again["id"]).stdout.strip() == bad.decode()
-        _ocelot(stack, "parked", "replay", again["id"])
-        time.sleep(0.5)
     [again] = _await_listed(stack, client, 1)
+    assert again["id"] == listed["id"]
+    assert _ocelot(stack, "parked", "show", again["id"]).stdout.strip() == bad.decode()
     assert _ocelot(stack, "parked", "discard", "--yes", again["id"]).returncode == 0
     assert _listed(stack, "--tenant", good.tenant_id) == []
 

@@ -28,6 +28,9 @@ from tests.service import ROOT
 FACTS = {"api_url", "docs_url", "tenant_id", "token", "platform_token"}
 CHILDREN = {"store", "index", "consumer", "api"}
 
+# Processes start and stop many times: on a loaded machine that takes its time.
+pytestmark = pytest.mark.timeout(300)
+
 
 class Dev:
     """A running `ocelot dev`, alone in a session as in a terminal, with nothing set but PORT and OCELOT_HOME."""
