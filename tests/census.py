@@ -34,7 +34,7 @@ def take(service: Service, client: Client) -> Census:
     census = Census()
 
     async def count(backends: Backends) -> None:
-        async for batch in backends.store.scan(scope, start=0, end=_END, batch=_PAGE):
+        async for batch in backends.store.scan(scope, start=0, end=_END):
             for event in batch:
                 census.stored.append(event.id)
                 census.bodies[event.id] = event.body
