@@ -19,17 +19,22 @@ def main() -> None:
     rows: list[Row] = []
     for name in sys.argv[1:] or ALL:
         sys.stderr.write(f"benchmark: {name} ...\n")
-        rows += [
-            row if isinstance(row, Row) else Row(**row) for row in importlib.import_module(f"benchmarks.{name}").run()
-        ]
+        found = importlib.import_module(f"benchmarks.{name}").run()
+        rows += [row if isinstance(row, Row) else Row(**row) for row in found]
+        _keep(rows)
     table = Table("benchmark", "ours", "peer", "ratio", "goal", "met", "unit")
     for row in rows:
         table.add_row(row.name, f"{row.ours:,}", f"{row.peer or '':,}" if row.peer else "", str(row.ratio or ""),
                       row.goal, "yes" if row.met else "NO", row.unit)  # fmt: skip
     Console(width=150).print(table)
-    if not sys.argv[1:]:
-        path = Path(__file__).parent / "results.json"
-        path.write_text(json.dumps([row.as_dict() for row in rows], indent=2) + "\n")
+
+
+def _keep(rows: list[Row]) -> None:
+    """Write the rows to results.json, over those of the same name; the others stay from the run before."""
+    path = Path(__file__).parent / "results.json"
+    kept = {row["name"]: row for row in json.loads(path.read_text())} if path.exists() else {}
+    kept |= {row.name: row.as_dict() for row in rows}
+    path.write_text(json.dumps(list(kept.values()), indent=2) + "\n")
 
 
 if __name__ == "__main__":

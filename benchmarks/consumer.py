@@ -6,7 +6,8 @@ import asyncio
 import gc
 import statistics
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any, Final, cast
 
 import bson
@@ -14,7 +15,7 @@ import bson
 from benchmarks import data
 from benchmarks.rows import Row, at_most
 from consumer.pipeline import Delivery, Pipeline
-from core import envelope
+from core import envelope, instant
 from core.adapters.index.client import Client
 from core.adapters.index.opensearch import OpenSearchIndex
 from core.adapters.store.client import Collection
@@ -100,7 +101,11 @@ class _Commit:
     def __init__(self) -> None:
         self.taken: list[Sequence[Record]] = []
 
-    async def submit(self, records: Sequence[Record]) -> list[tuple[int, int, Exception]]:
+    @contextmanager
+    def stamping(self) -> Iterator[int]:
+        yield instant.now_us()
+
+    async def submit(self, records: Sequence[Record], stamp: int | None = None) -> list[tuple[int, int, Exception]]:
         self.taken.append(records)
         return []
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any, Literal
 
 from fastapi import FastAPI
@@ -57,7 +58,11 @@ class OneSendEach:
         self._queue = queue
         self._one = asyncio.Lock()
 
-    async def submit(self, records: Sequence[Record]) -> list[tuple[int, int, Exception]]:
+    @contextmanager
+    def stamping(self) -> Iterator[int]:
+        yield instant.now_us()
+
+    async def submit(self, records: Sequence[Record], stamp: int | None = None) -> list[tuple[int, int, Exception]]:
         header = Header(
             id="peer",
             producer="peer",
