@@ -25,7 +25,7 @@ def main() -> None:
     table = Table("benchmark", "ours", "peer", "ratio", "goal", "met", "unit")
     for row in rows:
         table.add_row(row.name, f"{row.ours:,}", f"{row.peer or '':,}" if row.peer else "", str(row.ratio or ""),
-                      row.goal, "yes" if row.met else "NO", row.unit)  # fmt: skip
+                      str(row.goal), "yes" if row.met else "NO", row.unit)  # fmt: skip
     Console(width=150).print(table)
 
 

@@ -50,7 +50,12 @@ def _answers_while_it_rebuilds(client: Client) -> None:
 
 
 def _search(client: Client, **query: str) -> dict[str, Any]:
-    response = client.get("/logs", params={**query, "limit": 1})
+    """The answer; a store that is too busy for its deadline says 503 with Retry-After, which a client obeys."""
+    for _ in range(5):
+        response = client.get("/logs", params={**query, "limit": 1})
+        if response.status_code != 503:
+            break
+        time.sleep(int(response.headers["Retry-After"]))
     assert response.status_code == 200, (query, response.text, response.elapsed)
     answer: dict[str, Any] = response.json()
     return answer
