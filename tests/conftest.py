@@ -18,6 +18,24 @@ LIVE_SQS = os.environ.get("OCELOT_TEST_SQS_ENDPOINT_URL")
 DATA = Path(os.environ.get("OCELOT_DATA", Path(__file__).parents[2] / "shared" / "data"))
 """The folder of real audit logs, which need not be there."""
 
+# The real files, and whose log each is.
+LOGS = {
+    "azure_activity": "azure",
+    "azure_signin": "azure",
+    "cloudtrail": "cloudtrail",
+    "cloudtrail_rule_tests": "cloudtrail",
+    "cloudtrail_stratus": "cloudtrail",
+    "gcp_audit": "gcp",
+    "github": "github",
+    "gsuite": "gsuite",
+    "k8s": "k8s",
+    "k8s_rule_tests": "k8s",
+    "okta": "okta",
+    "slack": "slack",
+    "windows": "windows",
+    "windows_large": "windows",
+}
+
 
 @pytest.fixture(scope="session")
 def embedded_store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:

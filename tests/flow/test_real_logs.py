@@ -18,24 +18,9 @@ import pytest
 
 from tests import census
 from tests.census import Census
+from tests.conftest import LOGS
 from tests.service import ROOT, Client, Service
 
-FORMATS: Final = {
-    "azure_activity": "azure",
-    "azure_signin": "azure",
-    "cloudtrail": "cloudtrail",
-    "cloudtrail_rule_tests": "cloudtrail",
-    "cloudtrail_stratus": "cloudtrail",
-    "gcp_audit": "gcp",
-    "github": "github",
-    "gsuite": "gsuite",
-    "k8s": "k8s",
-    "k8s_rule_tests": "k8s",
-    "okta": "okta",
-    "slack": "slack",
-    "windows": "windows",
-    "windows_large": "windows",
-}
 # osmem takes some 600 of these a second: of the large files the short form loads the beginnings.
 BEGINNING: Final = {"cloudtrail": 1_000, "windows": 400, "windows_large": 400}
 EVERY: Final = 50
@@ -58,7 +43,7 @@ def test_every_line_of_every_file_is_loaded_and_found(
 
 def load_and_find(service: Service, tenant: Client, logs: Path, home: Path, limits: dict[str, int]) -> None:
     files = {path.name.split(".")[0]: path for path in sorted(logs.glob("*.ndjson.gz"))}
-    assert set(files) == set(FORMATS), "a file has no format here"
+    assert set(files) == set(LOGS), "a file has no format here"
     lines = {name: _lines(path, limits.get(name)) for name, path in files.items()}
     began = time.monotonic()
     _import_all(tenant, home, lines)
@@ -71,7 +56,7 @@ def load_and_find(service: Service, tenant: Client, logs: Path, home: Path, limi
           f"imported in {sent:.1f} s, all indexed after {settled:.1f} s")  # fmt: skip
     _same_counts(held, lines)
     for name, original in lines.items():
-        _find_sampled(tenant, held, FORMATS[name], original)
+        _find_sampled(tenant, held, LOGS[name], original)
     _import_all(tenant, home, lines, "--restart")
     census.settle(service, [tenant], timeout=900)
     again = census.take(service, tenant)
@@ -98,7 +83,7 @@ def _import(tenant: Client, home: Path, name: str, lines: list[bytes], *more: st
     environment = {k: v for k, v in os.environ.items() if not k.startswith("OCELOT_")} | {
         "PYTHONPATH": str(ROOT), "OCELOT_HOME": str(home), "OCELOT_URL": url, "OCELOT_TOKEN": tenant.token or "",
     }  # fmt: skip
-    command = [sys.executable, "-m", "cli.main", "import", str(path), "--format", FORMATS[name], *more]
+    command = [sys.executable, "-m", "cli.main", "import", str(path), "--format", LOGS[name], *more]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=900)
     assert done.returncode == 0, done.stderr
     assert f"{count:,}" in done.stdout + done.stderr or str(count) in done.stdout + done.stderr

@@ -16,26 +16,9 @@ from cli.importing.lines import Line, Lines
 from cli.sources import FORMATS, SOURCES, named_fields
 from cli.sources.fields import address, when
 from core import event, instant
+from tests.conftest import LOGS
 
 NOW = instant.from_text("2026-11-21T12:00:00Z")
-
-# The real files, and whose log each is.
-FILES = {
-    "azure_activity": "azure",
-    "azure_signin": "azure",
-    "cloudtrail": "cloudtrail",
-    "cloudtrail_rule_tests": "cloudtrail",
-    "cloudtrail_stratus": "cloudtrail",
-    "gcp_audit": "gcp",
-    "github": "github",
-    "gsuite": "gsuite",
-    "k8s": "k8s",
-    "k8s_rule_tests": "k8s",
-    "okta": "okta",
-    "slack": "slack",
-    "windows": "windows",
-    "windows_large": "windows",
-}
 
 CLOUDTRAIL_DENIED = {
     "awsRegion": "us-east-1",
@@ -547,9 +530,9 @@ def test_a_document_of_any_shape_becomes_a_valid_event(source: str, original: di
     event.check(decoded, NOW)
 
 
-@pytest.mark.parametrize("name", FILES)
+@pytest.mark.parametrize("name", LOGS)
 def test_every_real_line_becomes_a_valid_event_that_holds_it_whole(audit_logs: Path, name: str) -> None:
-    source = FILES[name]
+    source = LOGS[name]
     keys = Keys(source)
     with Lines(str(audit_logs / f"{name}.ndjson.gz")) as lines:
         for line in lines:
