@@ -12,7 +12,7 @@ from typing import Final
 
 from core.adapters.store.client import Database
 from core.errors import Unavailable
-from core.ports import Control, EventIndex, EventStore, Ledger, Outbox, Parking, Queue
+from core.ports import Control, EventFeed, EventIndex, EventStore, Ledger, Outbox, Parking, Queue
 from core.settings import FileQueueSettings, Settings
 
 log = logging.getLogger(__name__)
@@ -31,6 +31,7 @@ class Backends:
     ledger: Ledger
     control: Control
     index: EventIndex
+    feed: EventFeed
 
 
 @asynccontextmanager
@@ -43,6 +44,7 @@ async def open_backends(settings: Settings) -> AsyncIterator[Backends]:
     from core.adapters.index.opensearch import open_index
     from core.adapters.store.client import open_client
     from core.adapters.store.events import MongoEventStore
+    from core.adapters.store.feed import MongoEventFeed
     from core.adapters.store.ledger import MongoLedger
     from core.adapters.store.outbox import MongoOutbox
     from core.adapters.store.parking import MongoParking
@@ -67,6 +69,7 @@ async def open_backends(settings: Settings) -> AsyncIterator[Backends]:
             ledger=MongoLedger(database),
             control=await _control(database),
             index=index,
+            feed=MongoEventFeed(database),
         )
 
 
