@@ -13,6 +13,7 @@ from typing import Protocol
 
 import msgspec
 
+from core.facets import Facets
 from core.query import EventQuery, Position
 from core.tenant import Tenant, TenantScope
 
@@ -293,6 +294,12 @@ class Control(Protocol):
     async def tenant(self, tenant_id: str) -> Tenant | None: ...
 
     async def tenants(self) -> list[Tenant]: ...
+
+    async def facets(self) -> dict[str, Facets]:
+        """The facets of each tenant that ever declared some."""
+
+    async def replace_facets(self, tenant_id: str, old: Facets, new: Facets) -> bool:
+        """Whether the tenant's facets were `old`, by their serial, and are `new` now."""
 
     async def create_key(self, key: ApiKey) -> None: ...
 

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import re
 import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Final, TypeVar
 
 import msgspec
 
 from core.adapters.index import bulk, dsl, ladder, mapping
 from core.adapters.index.client import DEADLINE, WRITE_DEADLINE, Client, error_of
-from core.adapters.index.derived import derived_fields
+from core.adapters.index.derived import derived_fields, facet_fields
 from core.adapters.index.verdict import Verdict, verdict
 from core.errors import Invalid, Unavailable
+from core.facets import Facet
 from core.placement import NAME as PLACEMENT
 from core.placement import PREFIX, read_alias, write_alias
 from core.ports import Hit, HitPage, IndexDocument, IndexOutcome
