@@ -12,6 +12,7 @@ from typing import Final
 
 from core.adapters.store.client import Database
 from core.errors import Unavailable
+from core.facet_source import FacetSource
 from core.ports import Control, EventIndex, EventStore, Ledger, Outbox, Parking, Queue
 from core.settings import FileQueueSettings, Settings
 
@@ -51,10 +52,12 @@ async def open_backends(settings: Settings) -> AsyncIterator[Backends]:
         client = open_client(settings.mongodb_url.get_secret_value())
         stack.callback(client.close)
         database = client[settings.mongodb_database]
+        control = await _control(database)
         index = open_index(
             settings.opensearch_url.get_secret_value(),
             shards=settings.index_shards,
             replicas=settings.index_replicas,
+            facets_of=FacetSource(control).of,
         )
         stack.push_async_callback(index.aclose)
         queue = _queue(settings)
@@ -65,7 +68,7 @@ async def open_backends(settings: Settings) -> AsyncIterator[Backends]:
             parking=MongoParking(database),
             outbox=MongoOutbox(database),
             ledger=MongoLedger(database),
-            control=await _control(database),
+            control=control,
             index=index,
         )
 

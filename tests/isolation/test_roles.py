@@ -51,6 +51,8 @@ ROWS: Final[dict[tuple[str, str], Row]] = {
     ("post", "/api/v1/logs/bulk"): Row("admin writer", 202, EVENT),
     ("get", "/api/v1/logs"): Row("admin reader"),
     ("get", "/api/v1/logs/{event_id}"): Row("admin reader", 200, {"params": {"wait": "20"}}, an_event),
+    ("get", "/api/v1/facets"): Row("admin reader"),
+    ("put", "/api/v1/facets"): Row("admin", 200, {"json": {"facets": []}}),
     # Its credentials are a key; whatever token comes along does not matter.
     ("post", "/api/v1/token"): Row("anyone", 400, {"json": {"grant_type": "x"}}),
     ("post", "/api/v1/tenants"): Row("platform", 201, {"json": {"name": "made"}}),

@@ -59,9 +59,11 @@ class MongoControl:
 
     async def facets(self) -> dict[str, Facets]:
         with store_calls():
-            found = await self._tenants.get_motor_collection().find(
-                {"facet_serial": {"$gt": 0}}, {"facets": 1, "facet_serial": 1}
-            ).to_list(None)
+            found = (
+                await self._tenants.get_motor_collection()
+                .find({"facet_serial": {"$gt": 0}}, {"facets": 1, "facet_serial": 1})
+                .to_list(None)
+            )
         return {
             document["_id"]: facets_of(
                 [FacetRecord.model_validate(record) for record in document["facets"]], document["facet_serial"]
@@ -107,7 +109,10 @@ class MongoControl:
 
 
 def _own(base: type[_D]) -> type[_D]:
-    body: dict[str, Any] = {"__module__": base.__module__, "__annotations__": {}}
+    # Defaults again, because Beanie puts expressions in their place on a base that it has bound once.
+    own = {name: note for name, note in base.__annotations__.items() if not base.model_fields[name].is_required()}
+    defaults = {name: base.model_fields[name].default for name in own}
+    body: dict[str, Any] = {"__module__": base.__module__, "__annotations__": own, **defaults}
     return cast("type[_D]", type(base.__name__, (base,), body))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Annotated
 
 from beanie import Document, Indexed
@@ -33,7 +34,8 @@ class TenantDocument(Document):
     created_at: int
     status: TenantStatus
     placements: list[PlacementRecord]
-    facets: list[FacetRecord] = []
+    # No default_factory: Beanie reads lists of documents lazily, and passes over it for a field that is not there.
+    facets: tuple[FacetRecord, ...] = ()
     facet_serial: int = 0
 
     class Settings:
@@ -64,11 +66,11 @@ class TenantDocument(Document):
         )
 
 
-def facet_records(facets: Facets) -> list[FacetRecord]:
-    return [FacetRecord(name=f.name, path=f.path, type=f.type, slot=f.slot, serial=f.serial) for f in facets.all]
+def facet_records(facets: Facets) -> tuple[FacetRecord, ...]:
+    return tuple(FacetRecord(name=f.name, path=f.path, type=f.type, slot=f.slot, serial=f.serial) for f in facets.all)
 
 
-def facets_of(records: list[FacetRecord], serial: int) -> Facets:
+def facets_of(records: Sequence[FacetRecord], serial: int) -> Facets:
     return Facets(tuple(Facet(r.name, r.path, r.type, r.slot, r.serial) for r in records), serial)
 
 
