@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from fastapi import APIRouter, Request
 
-from api.openapi import answer, example_of, problems
+from api.openapi import answer, example_of, needs, problems
 from api.schemas.jobs import JobOut
 from api.state import State, state_of
 from core import instant
@@ -28,6 +28,7 @@ _AGAIN: Final = _EXAMPLE | {"state": "queued", "attempts": 0, "result": None}
     summary="Read a job",
     description="How far the job is, what it made, or why it failed. Poll it once a second or less often.",
     responses={**answer(200, _EXAMPLE), **problems(401, 403, 404, 503)},
+    openapi_extra=needs(Permission.READ),
 )
 async def read_job(request: Request, job_id: str) -> JobOut:
     state = state_of(request)
@@ -42,6 +43,7 @@ async def read_job(request: Request, job_id: str) -> JobOut:
     summary="Run a failed job again",
     description="The job goes on from its saved progress. Needs what starting it needs; 409 unless it has failed.",
     responses={**answer(202, _AGAIN), **problems(401, 403, 404, 409, 503)},
+    openapi_extra=needs(Permission.READ),
 )
 async def retry_job(request: Request, job_id: str) -> JobOut:
     state = state_of(request)
