@@ -69,7 +69,7 @@ def _handlers(settings: Settings, backends: Backends) -> dict[str, Handler]:
 def _jobs(
     settings: Settings, backends: Backends, pipeline: Pipeline, runner: JobRunner
 ) -> Iterator[Coroutine[Any, Any, None]]:
-    drain = OutboxDrain(backends.outbox, backends.store, backends.index, pipeline.index_answers)
+    drain = OutboxDrain(backends.outbox, backends.store, backends.index, pipeline.reach.answers)
     yield every(2.0, drain.run)
     yield every(2.0, runner.poll)
     yield every(60.0, runner.sweep)
