@@ -21,7 +21,7 @@ from api.auth import Authenticator
 from api.bodies import Admission
 from api.direct import Direct, Route
 from api.middleware import Envelope, unforeseen
-from api.openapi import extra_schemas, without_the_frameworks_own
+from api.openapi import describe_permissions, extra_schemas, without_the_frameworks_own
 from api.problems import problem, problem_of
 from api.protocol import BoundedProtocol
 from api.routes import access, docs, logs, service
@@ -166,6 +166,7 @@ def _openapi(app: FastAPI) -> Callable[[], dict[str, Any]]:
             schema = make()
             components = schema.setdefault("components", {})
             without_the_frameworks_own(schema)
+            describe_permissions(schema)
             components["schemas"] = {**extra_schemas(), **components.get("schemas", {})}
             components["securitySchemes"] = {"token": {"type": "http", "scheme": "bearer", "bearerFormat": "JWT"}}
             schema["security"] = [{"token": []}]

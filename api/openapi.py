@@ -9,10 +9,12 @@ from pydantic import BaseModel
 from api.problems import MEDIA_TYPE, TITLES
 from api.schemas.access import TenantIn, TokenIn
 from api.schemas.events import BulkEventIn, EventIn, Problem
+from core.access import ROLE_PERMISSIONS, Permission, Role
 from core.event import KEYWORD_FIELDS
 from core.query import DEFAULT_LIMIT, MAX_LIMIT
 
 _Parameter = dict[str, Any]
+_PERMISSION: Final = "x-permission"
 
 
 def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
@@ -24,6 +26,29 @@ def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
         }
         for status in statuses
     }
+
+
+def needs(permission: Permission | None) -> dict[str, Any]:
+    """The `openapi_extra` of a route that asks for `permission`, or that anyone may call without a token (None)."""
+    if permission is None:
+        return {_PERMISSION: "none", "security": []}
+    return {_PERMISSION: permission.value}
+
+
+def describe_permissions(schema: dict[str, Any]) -> None:
+    """Say in each operation which roles hold its `x-permission`: in `x-roles`, and in words for people."""
+    for operation in (operation for path in schema["paths"].values() for operation in path.values()):
+        if operation.get(_PERMISSION, "none") == "none":
+            continue
+        permission = Permission(operation[_PERMISSION])
+        roles = [role.value for role, held in ROLE_PERMISSIONS.items() if permission in held]
+        if permission is Permission.MANAGE:
+            roles.append(Role.PLATFORM.value)  # of any tenant, which it names in the path
+        operation["x-roles"] = roles
+        told = f"Needs `{permission.value}`, which the roles {' and '.join(f'`{role}`' for role in roles)} have."
+        if len(roles) == 1:
+            told = f"Needs `{permission.value}`, which the role `{roles[0]}` has."
+        operation["description"] = f"{operation.get('description', '')}\n\n{told}".strip()
 
 
 def answer(status: int, example: object, kind: str = "application/json") -> dict[int | str, dict[str, Any]]:

@@ -58,7 +58,7 @@ async def consume(settings: Settings) -> None:
 
 
 def _jobs(settings: Settings, backends: Backends, pipeline: Pipeline) -> Iterator[Coroutine[Any, Any, None]]:
-    drain = OutboxDrain(backends.outbox, backends.store, backends.index, pipeline.index_answers)
+    drain = OutboxDrain(backends.outbox, backends.store, backends.index, pipeline.reach.answers)
     yield every(2.0, drain.run)
     yield every(1.0, Frontier(backends.ledger, backends.queue).run)
     if settings.rebuild_on_start:

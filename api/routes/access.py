@@ -12,11 +12,11 @@ from fastapi import APIRouter, Request
 from pydantic import BaseModel, ValidationError
 
 from api import bodies
-from api.openapi import answer, body_of, problems
+from api.openapi import answer, body_of, needs, problems
 from api.schemas.access import KeyOut, TenantIn, TenantOut, TokenIn, TokenOut
 from api.state import state_of
 from core import accounts
-from core.access import Role
+from core.access import Permission, Role
 from core.errors import FieldError, Invalid, Unauthenticated
 
 _Model = TypeVar("_Model", bound=BaseModel)
@@ -58,7 +58,7 @@ _TENANT: Final = {
     summary="Exchange an API key for a token",
     description="OAuth 2 client credentials, in the form, as JSON or by HTTP Basic; the token lives 15 minutes.",
     responses={**answer(200, _TOKEN), **problems(400, 401, 408, 413, 415, 503)},
-    openapi_extra={"requestBody": _CREDENTIALS, "security": []},
+    openapi_extra={**needs(None), "requestBody": _CREDENTIALS},
 )
 async def exchange(request: Request) -> TokenOut:
     state = state_of(request)
@@ -80,7 +80,7 @@ async def exchange(request: Request) -> TokenOut:
     summary="Create a tenant",
     description="Needs the platform role. Answers with a first API key of the role admin; its secret is shown once.",
     responses={**answer(201, _TENANT), **problems(400, 401, 403, 408, 413, 415, 422, 503)},
-    openapi_extra={"requestBody": body_of(TenantIn)},
+    openapi_extra={**needs(Permission.PLATFORM), "requestBody": body_of(TenantIn)},
 )
 async def create_tenant(request: Request) -> TenantOut:
     state = state_of(request)
@@ -102,7 +102,7 @@ async def create_tenant(request: Request) -> TenantOut:
     summary="Issue a token for a tenant",
     description="Needs the platform role, or admin in the tenant itself.",
     responses={**answer(201, _TOKEN), **problems(400, 401, 403, 404, 408, 413, 415, 422, 503)},
-    openapi_extra={"requestBody": body_of(TokenIn)},
+    openapi_extra={**needs(Permission.MANAGE), "requestBody": body_of(TokenIn)},
 )
 async def issue_token(request: Request, tenant_id: str) -> TokenOut:
     state = state_of(request)

@@ -10,7 +10,7 @@ from fastapi import APIRouter, Request
 from starlette.responses import Response
 
 from api import bodies
-from api.openapi import SEARCH_PARAMETERS, answer, body_of, example_of, problems
+from api.openapi import SEARCH_PARAMETERS, answer, body_of, example_of, needs, problems
 from api.problems import MEDIA_TYPE, TITLES
 from api.schemas.events import Accepted, BulkEventIn, BulkOut, EventIn, EventOut, SearchOut
 from api.state import state_of
@@ -70,7 +70,7 @@ _KEY_HEADER: Final[dict[str, Any]] = {
     summary="Send one event",
     description="Answers when the event is durable in the queue; it is stored and searchable within a second or two.",
     responses={**answer(202, {"id": _EVENT["id"]}), **problems(400, 401, 403, 408, 413, 415, 422, 429, 503)},
-    openapi_extra={"requestBody": body_of(EventIn), "parameters": [_KEY_HEADER]},
+    openapi_extra={**needs(Permission.WRITE), "requestBody": body_of(EventIn), "parameters": [_KEY_HEADER]},
 )
 async def send_event(request: Request) -> Response:
     state = state_of(request)
@@ -98,7 +98,7 @@ async def send_event(request: Request) -> Response:
     "zstd by `Content-Encoding`. Each event is taken or refused on its own merits. 202: at least one was accepted; "
     "422: all were refused; 503: none could be queued. Send those with the status `retry` again.",
     responses={**answer(202, _RESULTS), **problems(400, 401, 403, 408, 413, 415, 422, 429, 503)},
-    openapi_extra={"requestBody": body_of(BulkEventIn, many=True)},
+    openapi_extra={**needs(Permission.WRITE), "requestBody": body_of(BulkEventIn, many=True)},
 )
 async def send_events(request: Request) -> Response:
     state = state_of(request)
@@ -118,7 +118,7 @@ async def send_events(request: Request) -> Response:
     description="Filters on every named field: repeat one for or, begin a value with `!` for not, end it with `*` for "
     "a prefix. `metadata.<path>`, `before_state.<path>` and `after_state.<path>` filter by free-form values.",
     responses={**answer(200, _FOUND), **problems(400, 401, 403, 503)},
-    openapi_extra={"parameters": SEARCH_PARAMETERS},
+    openapi_extra={**needs(Permission.READ), "parameters": SEARCH_PARAMETERS},
 )
 async def search_events(request: Request) -> Response:
     state = state_of(request)
@@ -139,6 +139,7 @@ async def search_events(request: Request) -> Response:
         **problems(400, 401, 403, 404, 503),
     },
     openapi_extra={
+        **needs(Permission.READ),
         "parameters": [
             {
                 "name": "wait",
@@ -147,7 +148,7 @@ async def search_events(request: Request) -> Response:
                 "description": "Seconds to wait for an event that was just accepted (30 at most).",
                 "schema": {"type": "number", "minimum": 0, "maximum": MAX_WAIT, "default": 0},
             }
-        ]
+        ],
     },
 )
 async def read_event(request: Request, event_id: str) -> Response:

@@ -9,7 +9,7 @@ from fastapi import APIRouter, Request
 from pydantic import BaseModel
 from starlette.responses import JSONResponse, Response
 
-from api.openapi import answer
+from api.openapi import answer, needs
 from api.state import state_of
 from core import telemetry
 
@@ -41,7 +41,7 @@ _METRICS = 'ocelot_events_total{outcome="accepted"} 1024.0\n'
     response_model=Health,
     summary="Is the process alive",
     responses=answer(200, {"status": "ok"}),
-    openapi_extra={"security": []},
+    openapi_extra=needs(None),
 )
 async def health() -> Response:
     return JSONResponse({"status": "ok"})
@@ -56,7 +56,7 @@ async def health() -> Response:
         **answer(200, _READY),
         503: {"model": Ready, "description": "Not ready", "content": {"application/json": {"example": _DOWN}}},
     },
-    openapi_extra={"security": []},
+    openapi_extra=needs(None),
 )
 async def ready(request: Request) -> Response:
     backends = state_of(request).backends
@@ -78,7 +78,7 @@ async def ready(request: Request) -> Response:
     summary="Metrics for Prometheus",
     response_class=Response,
     responses=answer(200, _METRICS, "text/plain"),
-    openapi_extra={"security": []},
+    openapi_extra=needs(None),
 )
 async def read_metrics(request: Request) -> Response:
     state = state_of(request)

@@ -8,12 +8,14 @@ import re
 import subprocess
 import tomllib
 from pathlib import Path
+from typing import Any
 
 import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 from packaging.version import Version
 
+from core.access import Permission
 from core.settings import Settings, load
 from infra import settings_page
 
@@ -205,13 +207,25 @@ def test_every_metric_is_in_its_page_and_nothing_else_is() -> None:
     assert set(re.findall(r"^\| `(ocelot_[a-z_]+)` \|", text("docs/metrics.md"), re.MULTILINE)) == made
 
 
-def test_every_route_is_in_its_page_and_nothing_else_is() -> None:
+def _operations() -> dict[str, dict[str, Any]]:
     from api.main import create_service
 
-    settings = Settings.model_validate(REQUIRED)
-    paths = create_service(settings).openapi()["paths"]
-    made = {f"{method.upper()} {path}" for path, operations in paths.items() for method in operations}
-    assert set(re.findall(r"^\| `([A-Z]+ /[^`]+)` \|", text("docs/api.md"), re.MULTILINE)) == made
+    paths = create_service(Settings.model_validate(REQUIRED)).openapi()["paths"]
+    return {
+        f"{method.upper()} {path}": operation for path, found in paths.items() for method, operation in found.items()
+    }
+
+
+def test_every_route_is_in_its_page_with_its_roles_and_nothing_else_is() -> None:
+    rows = dict(re.findall(r"^\| `([A-Z]+ /[^`]+)` \| ([^|]+) \|", text("docs/api.md"), re.MULTILINE))
+    named = {route: set(re.findall(r"admin|writer|reader|platform", needs)) for route, needs in rows.items()}
+    assert named == {route: set(operation.get("x-roles", ())) for route, operation in _operations().items()}
+
+
+def test_every_operation_declares_its_permission() -> None:
+    """`api.openapi.needs` in its `openapi_extra`; then its row in tests/isolation/test_roles.py."""
+    permissions = {*(permission.value for permission in Permission), "none"}
+    assert [route for route, found in _operations().items() if found.get("x-permission") not in permissions] == []
 
 
 def test_every_command_is_in_the_readme() -> None:

@@ -18,7 +18,7 @@ REBUILDS: Final = "rebuilds"
 _INDEXES: Final = {
     EVENTS: (("tenant_id", "timestamp", "_id"), ("tenant_id", "received_at", "_id")),
     PARKED: (("tenant_id", "parked_at"), ("parked_at",)),
-    OUTBOX: (("received_at",),),
+    OUTBOX: (("tenant_id", "received_at"),),
     RECEIPTS: (("producer", "sequence"),),
 }
 

@@ -1,0 +1,41 @@
+"""What Ocelot asks of a queue, a store and an index: each docstring states the guarantee, not the mechanism.
+
+Every call has a deadline and raises `core.errors.Unavailable` when its backend is down, slow or refusing (`Blocked`
+when it answers but takes no writes). Nothing here retries: retries are the caller's.
+"""
+
+from __future__ import annotations
+
+from core.ports.control import AccessSnapshot, ApiKey, Control
+from core.ports.index import EventIndex, Hit, HitPage, IndexDocument, IndexOutcome
+from core.ports.ledger import Heartbeat, Ledger, Receipt
+from core.ports.pending import Outbox, OutboxEntry, Parked, Parking
+from core.ports.queue import Depth, Lease, Message, Queue
+from core.ports.store import EventStore, InsertOutcome, Stored, StorePage, StoreRow
+
+__all__ = [
+    "AccessSnapshot",
+    "ApiKey",
+    "Control",
+    "Depth",
+    "EventIndex",
+    "EventStore",
+    "Heartbeat",
+    "Hit",
+    "HitPage",
+    "IndexDocument",
+    "IndexOutcome",
+    "InsertOutcome",
+    "Lease",
+    "Ledger",
+    "Message",
+    "Outbox",
+    "OutboxEntry",
+    "Parked",
+    "Parking",
+    "Queue",
+    "Receipt",
+    "StorePage",
+    "StoreRow",
+    "Stored",
+]

@@ -1,0 +1,71 @@
+"""What Ocelot asks of an index."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Protocol
+
+import msgspec
+
+from core.query import EventQuery, Position
+from core.tenant import TenantScope
+
+
+class IndexDocument(msgspec.Struct, frozen=True, gc=False):
+    """A stored event on its way into the index."""
+
+    id: str
+    body: bytes
+
+
+class IndexOutcome(StrEnum):
+    INDEXED = "indexed"
+    PRESENT = "present"
+    REDUCED = "reduced"
+    """Indexed without what the index refuses, and flagged `index_reduced`; the store has the whole."""
+
+
+@dataclass(frozen=True, slots=True)
+class Hit:
+    id: str
+    position: Position
+
+
+@dataclass(frozen=True, slots=True)
+class HitPage:
+    """Hits in the query's order. `total` is exact when `total_exact`, else a lower bound."""
+
+    hits: list[Hit]
+    total: int
+    total_exact: bool
+
+
+class EventIndex(Protocol):
+    """A searchable copy of the store, which may be lost and made again."""
+
+    async def index(
+        self, scope: TenantScope, placement: str, documents: Sequence[IndexDocument]
+    ) -> list[IndexOutcome | Exception]:
+        """One outcome for each document, visible to search within the refresh interval; makes the placement's first
+        generation and its aliases when missing. Indexing again is harmless. An exception in the list is that
+        document's own fault."""
+
+    async def search(
+        self, scope: TenantScope, query: EventQuery, *, after: Position | None, limit: int, total_bound: int
+    ) -> HitPage:
+        """A page of ids; an event is never skipped or repeated from page to page."""
+
+    async def count(self, scope: TenantScope) -> int:
+        """Searchable events of the tenant, after a refresh."""
+
+    async def refresh(self, scope: TenantScope) -> None:
+        """Make everything indexed so far visible to search."""
+
+    async def drop(self, scope: TenantScope) -> None:
+        """Remove every index of the tenant."""
+
+    async def ping(self) -> None: ...
+
+    async def aclose(self) -> None: ...

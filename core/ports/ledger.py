@@ -1,0 +1,58 @@
+"""What Ocelot asks of the account of envelopes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+
+@dataclass(frozen=True, slots=True)
+class Receipt:
+    """That a consumer has stored and indexed (or put in the outbox) a whole envelope."""
+
+    producer: str
+    sequence: int
+    envelope: str
+    made_at: int
+    events: dict[str, int]
+    done_at: int
+
+
+@dataclass(frozen=True, slots=True)
+class Heartbeat:
+    """What a producer has sealed so far; every sequence up to `sequence` was sent, is being sent, or is in `voided`."""
+
+    producer: str
+    sequence: int
+    at: int
+    voided: tuple[int, ...] = ()
+
+
+class Ledger(Protocol):
+    """Which envelopes were made and which arrived: the ground of the watermark."""
+
+    async def beat(self, heartbeat: Heartbeat) -> None: ...
+
+    async def record(self, receipts: Sequence[Receipt]) -> None:
+        """Recording a receipt again is harmless."""
+
+    async def advance(self, settled_before: int) -> None:
+        """Move each producer's frontier over the receipts done before `settled_before` (microseconds)."""
+
+    async def give_up(self, silent_since: int) -> None:
+        """Close the holes of producers without a sign of life since then (microseconds).
+
+        For a caller that saw the queue empty from then on: what was sealed and never sent will not come any more.
+        """
+
+    async def complete_through(self, tenant_id: str) -> int | None:
+        """Every event of the tenant accepted before this moment (microseconds) is stored and indexed.
+
+        None: nothing known yet.
+        """
+
+    async def rebuilding(self, tenant_id: str) -> bool:
+        """Whether a rebuild of this tenant's index is under way."""
+
+    async def set_rebuilding(self, tenant_id: str, running: bool) -> None: ...

@@ -1,0 +1,126 @@
+"""Every route of the description, asked by each role and without a token: answered or refused as it is documented.
+
+A route that is added to the API needs a row here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+import httpx
+import pytest
+
+from core.access import Role
+from tests.service import Client, Service
+
+NOBODY: Final = "nobody"
+"""A caller without a token."""
+CALLERS: Final = (NOBODY, *(role.value for role in Role))
+
+
+@dataclass(frozen=True)
+class Row:
+    """Who may (`roles`, words; "anyone" for a route without a token), with what request, and what it then answers."""
+
+    roles: str
+    status: int = 200
+    request: Mapping[str, Any] = field(default_factory=dict)
+    """Arguments of the HTTP client."""
+    made: Callable[[Client], dict[str, str]] = lambda admin: {}
+    """Makes with an admin's client what the path names, and returns the path's parameters."""
+
+    @property
+    def allowed(self) -> set[str]:
+        return set(CALLERS) if self.roles == "anyone" else set(self.roles.split())
+
+
+def an_event(admin: Client) -> dict[str, str]:
+    return {"event_id": admin.ingest({"action": "asked"})}
+
+
+def the_tenant(admin: Client) -> dict[str, str]:
+    assert admin.tenant is not None
+    return {"tenant_id": admin.tenant.id}
+
+
+EVENT: Final = {"json": {"action": "x"}}
+ROWS: Final[dict[tuple[str, str], Row]] = {
+    ("post", "/api/v1/logs"): Row("admin writer", 202, EVENT),
+    ("post", "/api/v1/logs/bulk"): Row("admin writer", 202, EVENT),
+    ("get", "/api/v1/logs"): Row("admin reader"),
+    ("get", "/api/v1/logs/{event_id}"): Row("admin reader", 200, {"params": {"wait": "20"}}, an_event),
+    # Its credentials are a key; whatever token comes along does not matter.
+    ("post", "/api/v1/token"): Row("anyone", 400, {"json": {"grant_type": "x"}}),
+    ("post", "/api/v1/tenants"): Row("platform", 201, {"json": {"name": "made"}}),
+    ("post", "/api/v1/tenants/{tenant_id}/tokens"): Row(
+        "admin platform", 201, {"json": {"roles": ["reader"]}}, the_tenant
+    ),
+    ("get", "/api/v1/health"): Row("anyone"),
+    ("get", "/api/v1/ready"): Row("anyone"),
+    ("get", "/metrics"): Row("anyone"),
+}
+
+
+@pytest.fixture(scope="module")
+def admin(running: Service) -> Client:
+    return running.tenant("roles")
+
+
+@pytest.fixture(scope="module")
+def callers(running: Service, admin: Client) -> Iterator[dict[str, Client]]:
+    """A client for each of `CALLERS`, those with a role in a tenant all in the same one."""
+    clients = {NOBODY: Client(running.url, None)}
+    for role in Role:
+        clients[role.value] = running.client(None if role is Role.PLATFORM else admin.tenant, role)
+    yield clients
+    for client in clients.values():
+        client.close()
+
+
+@pytest.fixture(scope="module")
+def described(running: Service) -> dict[tuple[str, str], dict[str, Any]]:
+    """Every operation of the description."""
+    paths = httpx.get(f"{running.url}/api/v1/openapi.json", timeout=30).json()["paths"]
+    return {(method, path): operation for path, methods in paths.items() for method, operation in methods.items()}
+
+
+def test_every_route_has_a_row(described: dict[tuple[str, str], dict[str, Any]]) -> None:
+    assert set(described) == set(ROWS)
+
+
+@pytest.mark.parametrize("route", ROWS, ids=" ".join)
+def test_the_description_names_the_roles(
+    described: dict[tuple[str, str], dict[str, Any]], route: tuple[str, str]
+) -> None:
+    operation, row = described[route], ROWS[route]
+    if row.roles == "anyone":
+        assert (operation["x-permission"], operation["security"]) == ("none", [])
+        return
+    assert set(operation["x-roles"]) == row.allowed
+    assert f"`{operation['x-permission']}`" in operation["description"]
+    assert "security" not in operation
+    assert {"401", "403"} <= set(operation["responses"])
+    assert str(row.status) in operation["responses"]
+
+
+@pytest.mark.parametrize("route", ROWS, ids=" ".join)
+def test_each_role_is_answered_or_refused(
+    running: Service, admin: Client, callers: dict[str, Client], route: tuple[str, str]
+) -> None:
+    row = ROWS[route]
+    url = running.url + route[1].format(**row.made(admin))
+    got = {name: asked(client, route[0], url, row.request) for name, client in callers.items()}
+    expected = {name: row.status if name in row.allowed else 401 if name == NOBODY else 403 for name in CALLERS}
+    assert got == expected
+
+
+def asked(client: Client, method: str, url: str, request: Mapping[str, Any]) -> int:
+    """The answer's status; a stream without an end is closed once it has begun."""
+    with client.stream(method, url, **request) as response:
+        if response.status_code in (401, 403):
+            problem = response.read() and response.json()
+            expected = "unauthenticated" if response.status_code == 401 else "forbidden"
+            assert (response.headers["Content-Type"], problem["code"]) == ("application/problem+json", expected)
+        return response.status_code
