@@ -12,6 +12,7 @@ from typing import Final
 
 from core.adapters.store.client import Database
 from core.errors import Unavailable
+from core.jobs import Jobs
 from core.ports import Control, EventIndex, EventStore, Ledger, Outbox, Parking, Queue
 from core.settings import FileQueueSettings, Settings
 
@@ -31,6 +32,7 @@ class Backends:
     ledger: Ledger
     control: Control
     index: EventIndex
+    jobs: Jobs
 
 
 @asynccontextmanager
@@ -43,6 +45,7 @@ async def open_backends(settings: Settings) -> AsyncIterator[Backends]:
     from core.adapters.index.opensearch import open_index
     from core.adapters.store.client import open_client
     from core.adapters.store.events import MongoEventStore
+    from core.adapters.store.jobs import MongoJobs
     from core.adapters.store.ledger import MongoLedger
     from core.adapters.store.outbox import MongoOutbox
     from core.adapters.store.parking import MongoParking
@@ -67,6 +70,7 @@ async def open_backends(settings: Settings) -> AsyncIterator[Backends]:
             ledger=MongoLedger(database),
             control=await _control(database),
             index=index,
+            jobs=MongoJobs(database),
         )
 
 
