@@ -122,6 +122,17 @@ def _filter(name: str, description: str) -> _Parameter:
     return _parameter(name, description, {"type": "array", "items": {"type": "string"}}, style="form", explode=True)
 
 
+MAX_WAIT: Final = 30.0
+WAIT_PARAMETER: Final = _parameter(
+    "wait",
+    f"Seconds to wait for an event that was just accepted ({MAX_WAIT:.0f} at most).",
+    {"type": "number", "minimum": 0, "maximum": MAX_WAIT, "default": 0},
+)
+FIELDS_PARAMETER: Final = _parameter(
+    "fields",
+    "The fields wanted, with commas between them: names, and paths such as `metadata.user.name`. Default: all.",
+    example="id,timestamp,action,metadata.role",
+)
 _TIME: Final = "RFC 3339 with an offset, or relative to now, such as `-1h`"
 SEARCH_PARAMETERS: Final[list[_Parameter]] = [
     _parameter("q", 'Full text: every word must occur; `"a phrase"` in this order.', example="budget"),
@@ -149,6 +160,7 @@ SEARCH_PARAMETERS: Final[list[_Parameter]] = [
         "limit", "Events a page.", {"type": "integer", "minimum": 1, "maximum": MAX_LIMIT, "default": DEFAULT_LIMIT}
     ),
     _parameter("cursor", "`next_cursor` of the page before; the query must be the same."),
+    FIELDS_PARAMETER,
 ]
 
 

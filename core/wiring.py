@@ -13,6 +13,7 @@ from typing import Final
 from core.adapters.store.client import Database
 from core.errors import Unavailable
 from core.facet_source import FacetSource
+from core.jobs import Jobs
 from core.ports import Control, EventIndex, EventStore, Ledger, Outbox, Parking, Queue
 from core.settings import FileQueueSettings, Settings
 
@@ -32,6 +33,7 @@ class Backends:
     ledger: Ledger
     control: Control
     index: EventIndex
+    jobs: Jobs
 
 
 @asynccontextmanager
@@ -44,6 +46,7 @@ async def open_backends(settings: Settings) -> AsyncIterator[Backends]:
     from core.adapters.index.opensearch import open_index
     from core.adapters.store.client import open_client
     from core.adapters.store.events import MongoEventStore
+    from core.adapters.store.jobs import MongoJobs
     from core.adapters.store.ledger import MongoLedger
     from core.adapters.store.outbox import MongoOutbox
     from core.adapters.store.parking import MongoParking
@@ -70,6 +73,7 @@ async def open_backends(settings: Settings) -> AsyncIterator[Backends]:
             ledger=MongoLedger(database),
             control=control,
             index=index,
+            jobs=MongoJobs(database),
         )
 
 

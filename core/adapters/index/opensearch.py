@@ -162,15 +162,23 @@ class OpenSearchIndex:
         self._with_slots.add(alias)
 
     async def _create(self, tenant_id: str, placement: str) -> None:
-        """A placement's first generation and both aliases, in one step; another consumer may have been faster."""
+        """A placement's first generation, then both aliases at once; another consumer may have been faster.
+
+        The aliases come when the primaries have started: until then every search that meets the index is refused. One
+        whose maker was killed in between has none, and is met here again.
+        """
         alias = write_alias(tenant_id, placement)
-        body = {
-            "settings": mapping.settings(self._shards, self._replicas),
-            "mappings": mapping.mappings(),
-            "aliases": {alias: {"is_write_index": True}, read_alias(tenant_id): {}},
-        }
+        name = f"{alias}-g1"
+        body = {"settings": mapping.settings(self._shards, self._replicas), "mappings": mapping.mappings()}
         exists = "resource_already_exists_exception"
-        await self._client.call("PUT", f"/{alias}-g1", {}, _encode(body), writes=True, expected=exists)
+        await self._client.call("PUT", f"/{name}", {}, _encode(body), writes=True, expected=exists)
+        started = {"wait_for_status": "yellow", "timeout": f"{self._client.write_deadline * 800:.0f}ms"}
+        await self._client.call("GET", f"/_cluster/health/{name}", started, writes=True)
+        add = [
+            {"add": {"index": name, "alias": alias, "is_write_index": True}},
+            {"add": {"index": name, "alias": read_alias(tenant_id)}},
+        ]
+        await self._client.call("POST", "/_aliases", {}, _encode({"actions": add}), writes=True)
 
     async def search(
         self, scope: TenantScope, query: EventQuery, *, after: Position | None, limit: int, total_bound: int
