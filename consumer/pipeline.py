@@ -15,6 +15,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
+from consumer.reach import Reach
 from core import envelope, instant, telemetry
 from core.envelope import Header, Record
 from core.errors import Invalid, Unavailable, UndecodableEnvelope
@@ -57,6 +58,10 @@ class _Work:
     rows: list[StoreRow] = field(default_factory=list)
     parked: list[Parked] = field(default_factory=list)
     to_index: dict[tuple[str, str], list[IndexDocument]] = field(default_factory=lambda: defaultdict(list))
+    tenants: list[set[str]] = field(default_factory=list)
+    """Whose events each of `headers` came with."""
+    waiting: dict[str, Unavailable] = field(default_factory=dict)
+    """The tenants with events that the index must be asked for again, and why."""
 
 
 class Pipeline:
@@ -78,15 +83,14 @@ class Pipeline:
         self._parking = parking
         self._outbox = outbox
         self._ledger = ledger
-        self._patience = index_patience
-        self._clock = clock
-        self._index_down_since: float | None = None
+        self.reach = Reach(index_patience, clock)
         self._index_slots = asyncio.Semaphore(INDEX_AT_ONCE)
 
     async def process(self, deliveries: Sequence[Delivery]) -> list[Exception | None]:
         """One result for each delivery. None: every event in it is stored, and indexed or in the outbox, or parked.
 
-        Raises `Unavailable` when a dependency keeps the whole batch from going on.
+        `Unavailable`: the index does not take the events of a tenant in it. Raises `Unavailable` when a dependency
+        keeps the whole batch from going on.
         """
         work = _Work()
         results: list[Exception | None] = []
@@ -101,12 +105,16 @@ class Pipeline:
         await self._index_all(work)
         if work.parked:
             await self._parking.park(work.parked)
-        await self._ledger.record([_receipt(header) for header in work.headers])
-        return results
+        whole = [next((work.waiting[t] for t in tenants if t in work.waiting), None) for tenants in work.tenants]
+        done = [_receipt(header) for header, error in zip(work.headers, whole, strict=True) if error is None]
+        await self._ledger.record(done)
+        decoded = iter(whole)
+        return [next(decoded) if result is None else result for result in results]
 
     def _decode(self, delivery: Delivery, work: _Work) -> None:
         header, records = envelope.unpack(delivery.body)
         work.headers.append(header)
+        work.tenants.append({record.tenant_id for record in records})
         for record in records:
             try:
                 work.rows.append(row_of(record, header.id))
@@ -156,7 +164,7 @@ class Pipeline:
     async def _index_batch(
         self, work: _Work, tenant_id: str, placement: str, documents: Sequence[IndexDocument]
     ) -> None:
-        if self._index_is_given_up():
+        if self.reach.gives_up(tenant_id, placement):
             await self._to_outbox(tenant_id, placement, documents)
             return
         try:
@@ -164,34 +172,17 @@ class Pipeline:
                 with telemetry.BATCH_SECONDS.labels("index").time():
                     outcomes = await self._index.index(for_system(tenant_id, "consume"), placement, documents)
         except Unavailable as error:
-            self._index_failed(error)
-            if not self._index_is_given_up():
-                raise
-            await self._to_outbox(tenant_id, placement, documents)
+            if self.reach.failed(tenant_id, placement, error):
+                await self._to_outbox(tenant_id, placement, documents)
+            else:
+                work.waiting[tenant_id] = error
             return
-        self._index_down_since = None
+        self.reach.answers(tenant_id, placement)
         for document, outcome in zip(documents, outcomes, strict=True):
             if isinstance(outcome, IndexOutcome):
                 continue
             record = Record(tenant_id, placement, document.body)
             work.parked.append(_parked(record, "not_indexable", str(outcome), event_id=document.id))
-
-    def _index_is_given_up(self) -> bool:
-        """Whether the index has been down for longer than messages should wait for it.
-
-        While it is, one batch in a while still tries it, through the outbox's drain.
-        """
-        return self._index_down_since is not None and self._clock() - self._index_down_since >= self._patience
-
-    def _index_failed(self, error: Unavailable) -> None:
-        telemetry.ERRORS.labels(error.dependency).inc()
-        if self._index_down_since is None:
-            self._index_down_since = self._clock()
-            log.warning("index: %s", error.message)
-
-    def index_answers(self) -> None:
-        """The outbox's drain reached the index: messages may go there again."""
-        self._index_down_since = None
 
     async def _to_outbox(self, tenant_id: str, placement: str, documents: Sequence[IndexDocument]) -> None:
         await self._outbox.add([OutboxEntry(d.id, tenant_id, placement, received_at(d.body)) for d in documents])

@@ -14,6 +14,7 @@ from core.query import EventQuery, Page, Position
 from core.tenant import Tenant, TenantScope
 
 _WATERMARK_AGE: Final = 1.0
+_WATERMARKS: Final = 1000
 _POLL: Final = (0.02, 0.25)
 
 
@@ -55,7 +56,7 @@ class Search:
         self._index = index
         self._ledger = ledger
         self._total_bound = total_bound
-        self._complete_through: tuple[float, int | None] | None = None
+        self._complete_through: dict[str, tuple[float, int | None]] = {}
 
     async def page(self, scope: TenantScope, tenant: Tenant, page: Page) -> Answer:
         """One page of a query; raises `InvalidQuery` for a bad cursor, `Unavailable` when nobody can answer."""
@@ -122,6 +123,10 @@ class Search:
     async def _watermark(self, scope: TenantScope) -> Watermark:
         rebuilding = await self._ledger.rebuilding(scope.tenant_id)
         now = time.monotonic()
-        if self._complete_through is None or now - self._complete_through[0] > _WATERMARK_AGE:
-            self._complete_through = (now, await self._ledger.complete_through())
-        return Watermark(self._complete_through[1], rebuilding)
+        known = self._complete_through.get(scope.tenant_id)
+        if known is None or now - known[0] > _WATERMARK_AGE:
+            known = (now, await self._ledger.complete_through(scope.tenant_id))
+            if len(self._complete_through) >= _WATERMARKS:
+                self._complete_through.clear()
+            self._complete_through[scope.tenant_id] = known
+        return Watermark(known[1], rebuilding)

@@ -38,7 +38,11 @@ BATCH_SECONDS: Final = Histogram(
     registry=REGISTRY,
 )  # fmt: skip
 OUTBOX: Final = Gauge("ocelot_outbox_events", "Stored events that still have to be indexed.", registry=REGISTRY)
+BLOCKED: Final = Gauge(
+    "ocelot_index_blocked_placements", "Tenants' placements whose index takes no events.", registry=REGISTRY
+)
 QUEUE_MESSAGES: Final = Gauge("ocelot_queue_messages", "Messages in the queue, by state.", ["state"], registry=REGISTRY)
+JOBS: Final = Counter("ocelot_jobs_total", "Jobs run, by what became of them.", ["kind", "outcome"], registry=REGISTRY)
 ERRORS: Final = Counter(
     "ocelot_dependency_errors_total", "Failed calls, by dependency.", ["dependency"], registry=REGISTRY
 )

@@ -12,6 +12,8 @@ from typing import Final
 
 from core.adapters.store.client import Database
 from core.errors import Unavailable
+from core.facet_source import FacetSource
+from core.jobs import Jobs
 from core.ports import Control, EventFeed, EventIndex, EventStore, Ledger, Outbox, Parking, Queue
 from core.settings import FileQueueSettings, Settings
 
@@ -32,6 +34,7 @@ class Backends:
     control: Control
     index: EventIndex
     feed: EventFeed
+    jobs: Jobs
 
 
 @asynccontextmanager
@@ -45,6 +48,7 @@ async def open_backends(settings: Settings) -> AsyncIterator[Backends]:
     from core.adapters.store.client import open_client
     from core.adapters.store.events import MongoEventStore
     from core.adapters.store.feed import MongoEventFeed
+    from core.adapters.store.jobs import MongoJobs
     from core.adapters.store.ledger import MongoLedger
     from core.adapters.store.outbox import MongoOutbox
     from core.adapters.store.parking import MongoParking
@@ -53,10 +57,12 @@ async def open_backends(settings: Settings) -> AsyncIterator[Backends]:
         client = open_client(settings.mongodb_url.get_secret_value())
         stack.callback(client.close)
         database = client[settings.mongodb_database]
+        control = await _control(database)
         index = open_index(
             settings.opensearch_url.get_secret_value(),
             shards=settings.index_shards,
             replicas=settings.index_replicas,
+            facets_of=FacetSource(control).of,
         )
         stack.push_async_callback(index.aclose)
         queue = _queue(settings)
@@ -67,9 +73,10 @@ async def open_backends(settings: Settings) -> AsyncIterator[Backends]:
             parking=MongoParking(database),
             outbox=MongoOutbox(database),
             ledger=MongoLedger(database),
-            control=await _control(database),
+            control=control,
             index=index,
             feed=MongoEventFeed(database),
+            jobs=MongoJobs(database),
         )
 
 

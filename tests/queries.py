@@ -10,7 +10,7 @@ from typing import Any
 from hypothesis import strategies as st
 
 from core import instant
-from core.query import Condition, EventQuery, Match, Range, Value
+from core.query import And, Condition, During, EventQuery, Leaf, Match, Node, Not, Or, Range, Value
 
 TEXTS = ["a", "ab", "abc", "a.b", "B", "é", "a\ud7ff", "a\ue000", "a\U0010ffff", "\U0010ffff", "$x", "1", "", "a\x00b"]
 """Neighbours in code point order, where a prefix's end is easily drawn wrong, and what a query might misread."""
@@ -36,6 +36,16 @@ def events(draw: st.DrawFn) -> dict[str, Any]:
     return fields
 
 
+def trees(leaves: st.SearchStrategy[Leaf]) -> st.SearchStrategy[Node]:
+    """Trees over these leaves; an operator may have one part, and now and then none."""
+
+    def joined(parts: st.SearchStrategy[Node]) -> st.SearchStrategy[Node]:
+        several = st.lists(parts, max_size=3).map(tuple)
+        return several.map(Or) | several.map(And) | parts.map(Not)
+
+    return st.recursive(leaves, joined, max_leaves=6)
+
+
 _exists = st.just(Value("", Match.EXISTS))
 _named_value = st.one_of(some_text.map(Value), st.builds(Value, some_text, st.just(Match.PREFIX)), _exists)
 _address_value = st.one_of(
@@ -50,9 +60,11 @@ conditions = st.one_of(
     ),
 )
 ranges = st.builds(Range, st.none() | moment, st.none() | moment)
+_stored_leaves = conditions | st.builds(During, st.sampled_from(["timestamp", "received_at"]), ranges)
 stored_queries = st.builds(
     EventQuery,
-    conditions=st.lists(conditions, max_size=3).map(tuple),
+    conditions=st.lists(conditions, max_size=2).map(tuple),
+    where=st.none() | trees(_stored_leaves),
     timestamp=ranges,
     received_at=st.just(Range()) | st.builds(Range, st.none() | moment, st.none()),
     sort=st.sampled_from(["timestamp", "received_at"]),

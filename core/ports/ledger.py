@@ -46,8 +46,11 @@ class Ledger(Protocol):
         For a caller that saw the queue empty from then on: what was sealed and never sent will not come any more.
         """
 
-    async def complete_through(self) -> int | None:
-        """Every event accepted before this moment (microseconds) is stored and indexed; None: nothing known yet."""
+    async def complete_through(self, tenant_id: str) -> int | None:
+        """Every event of the tenant accepted before this moment (microseconds) is stored and indexed.
+
+        None: nothing known yet.
+        """
 
     async def rebuilding(self, tenant_id: str) -> bool:
         """Whether a rebuild of this tenant's index is under way."""

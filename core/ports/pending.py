@@ -54,8 +54,11 @@ class Outbox(Protocol):
     async def add(self, entries: Sequence[OutboxEntry]) -> None:
         """Durable on return; adding an entry again is harmless."""
 
-    async def oldest(self, limit: int) -> list[OutboxEntry]:
-        """The entries with the smallest `received_at`."""
+    async def tenants(self) -> list[str]:
+        """The tenants that have entries."""
+
+    async def oldest(self, limit: int, tenant_id: str, *, beside: Collection[str] = ()) -> list[OutboxEntry]:
+        """The tenant's entries with the smallest `received_at`, those of the placements `beside` left out."""
 
     async def remove(self, event_ids: Collection[str]) -> None: ...
 

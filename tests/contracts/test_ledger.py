@@ -41,20 +41,20 @@ def receipt(producer: str, sequence: int, made_at: int, done_at: int | None = No
 
 async def test_nothing_is_known_without_a_producer(ledger: MongoLedger) -> None:
     await ledger.advance(EVER)
-    assert await ledger.complete_through() is None
+    assert await ledger.complete_through("tenant01") is None
 
 
 async def test_an_idle_producer_is_complete_through_its_heartbeat(ledger: MongoLedger) -> None:
     await ledger.beat(Heartbeat("a", 0, 100))
-    assert await ledger.complete_through() == 100
+    assert await ledger.complete_through("tenant01") == 100
     await ledger.beat(Heartbeat("a", 0, 200))
     await ledger.beat(Heartbeat("a", 0, 150))
-    assert await ledger.complete_through() == 200
+    assert await ledger.complete_through("tenant01") == 200
 
 
 async def test_a_producer_first_heard_of_late_claims_nothing(ledger: MongoLedger) -> None:
     await ledger.beat(Heartbeat("a", 1, 100))
-    assert await ledger.complete_through() == 0
+    assert await ledger.complete_through("tenant01") == 0
 
 
 async def test_a_hole_holds_the_mark_at_the_envelope_before_it(ledger: MongoLedger) -> None:
@@ -62,10 +62,10 @@ async def test_a_hole_holds_the_mark_at_the_envelope_before_it(ledger: MongoLedg
     await ledger.beat(Heartbeat("a", 4, 500))
     await ledger.record([receipt("a", 1, 110), receipt("a", 2, 210), receipt("a", 4, 410)])
     await ledger.advance(EVER)
-    assert await ledger.complete_through() == 210
+    assert await ledger.complete_through("tenant01") == 210
     await ledger.record([receipt("a", 3, 310)])
     await ledger.advance(EVER)
-    assert await ledger.complete_through() == 500
+    assert await ledger.complete_through("tenant01") == 500
 
 
 async def test_a_receipt_counts_once_it_has_settled(ledger: MongoLedger) -> None:
@@ -74,9 +74,9 @@ async def test_a_receipt_counts_once_it_has_settled(ledger: MongoLedger) -> None
     await ledger.record([receipt("a", 1, 110, 120), receipt("a", 2, 310, 320)])
     await ledger.advance(320)
     # The second has arrived, but searches may not see it yet: the mark is where it was made.
-    assert await ledger.complete_through() == 310
+    assert await ledger.complete_through("tenant01") == 310
     await ledger.advance(321)
-    assert await ledger.complete_through() == 500
+    assert await ledger.complete_through("tenant01") == 500
 
 
 async def test_voided_sequences_are_passed_over(ledger: MongoLedger) -> None:
@@ -84,31 +84,31 @@ async def test_voided_sequences_are_passed_over(ledger: MongoLedger) -> None:
     await ledger.record([receipt("a", 1, 110), receipt("a", 4, 410)])
     await ledger.beat(Heartbeat("a", 5, 500, voided=(2,)))
     await ledger.advance(EVER)
-    assert await ledger.complete_through() == 110
+    assert await ledger.complete_through("tenant01") == 110
     await ledger.beat(Heartbeat("a", 5, 600, voided=(3, 5)))
     await ledger.advance(EVER)
-    assert await ledger.complete_through() == 600
+    assert await ledger.complete_through("tenant01") == 600
 
 
 async def test_an_envelope_that_no_heartbeat_named_holds_the_mark_too(ledger: MongoLedger) -> None:
     await ledger.beat(Heartbeat("a", 0, 100))
     await ledger.record([receipt("a", 2, 210)])
     await ledger.advance(EVER)
-    assert await ledger.complete_through() == 100
+    assert await ledger.complete_through("tenant01") == 100
     await ledger.record([receipt("b", 2, 90)])
-    assert await ledger.complete_through() == 0
+    assert await ledger.complete_through("tenant01") == 0
 
 
 async def test_every_producer_bounds_the_mark_until_it_is_gone(ledger: MongoLedger, clock: Clock) -> None:
     await ledger.beat(Heartbeat("a", 0, 100))
     await ledger.beat(Heartbeat("b", 0, 300))
-    assert await ledger.complete_through() == 100
+    assert await ledger.complete_through("tenant01") == 100
     clock.now = 100 + SILENT_AFTER
-    assert await ledger.complete_through() == 100
+    assert await ledger.complete_through("tenant01") == 100
     clock.now += 1
-    assert await ledger.complete_through() == 300
+    assert await ledger.complete_through("tenant01") == 300
     clock.now += SILENT_AFTER
-    assert await ledger.complete_through() == 300
+    assert await ledger.complete_through("tenant01") == 300
 
 
 async def test_a_silent_producer_with_a_hole_is_never_passed_over(ledger: MongoLedger, clock: Clock) -> None:
@@ -117,7 +117,7 @@ async def test_a_silent_producer_with_a_hole_is_never_passed_over(ledger: MongoL
     clock.now = 10 * SILENT_AFTER
     await ledger.beat(Heartbeat("b", 0, clock.now))
     await ledger.advance(EVER)
-    assert await ledger.complete_through() == 100
+    assert await ledger.complete_through("tenant01") == 100
 
 
 async def test_a_crashed_producers_hole_is_closed_once_the_queue_was_seen_empty(
@@ -129,22 +129,23 @@ async def test_a_crashed_producers_hole_is_closed_once_the_queue_was_seen_empty(
     await ledger.beat(Heartbeat("alive", 0, 5_000))
     await ledger.advance(EVER)
     await ledger.give_up(1_000)  # it was heard of at this very moment: not silent since then
-    assert await ledger.complete_through() == 900
+    assert await ledger.complete_through("tenant01") == 900
     await ledger.give_up(1_001)
     clock.now = 5_000 + SILENT_AFTER
     await ledger.advance(EVER)
-    assert await ledger.complete_through() == 5_000
+    assert await ledger.complete_through("tenant01") == 5_000
 
 
-async def test_the_oldest_event_of_the_outbox_bounds_the_mark(ledger: MongoLedger, database: Database) -> None:
+async def test_the_oldest_event_of_the_outbox_bounds_its_tenants_mark(ledger: MongoLedger, database: Database) -> None:
     outbox = MongoOutbox(database)
     await ledger.beat(Heartbeat("a", 0, 500))
     await outbox.add([OutboxEntry("e1", "tenant01", "202606", 400), OutboxEntry("e2", "tenant01", "202606", 300)])
-    assert await ledger.complete_through() == 300
+    assert await ledger.complete_through("tenant01") == 300
+    assert await ledger.complete_through("tenant02") == 500
     await outbox.remove(["e2"])
-    assert await ledger.complete_through() == 400
+    assert await ledger.complete_through("tenant01") == 400
     await outbox.remove(["e1"])
-    assert await ledger.complete_through() == 500
+    assert await ledger.complete_through("tenant01") == 500
 
 
 async def test_several_consumers_record_and_advance_at_once(
@@ -156,9 +157,9 @@ async def test_several_consumers_record_and_advance_at_once(
     receipts = [receipt("a", n, 10 + n, 20 + n) for n in range(1, 201) if n != 60]
     halves = (receipts[::2], receipts[1::2], receipts[:50])
     await asyncio.gather(*(ledger.record(some) for some in halves), *(ledger.advance(n * 70) for n in range(4)))
-    assert await ledger.complete_through() != 9_000
+    assert await ledger.complete_through("tenant01") != 9_000
     await asyncio.gather(*(ledger.advance(EVER) for _ in range(3)))
-    assert await ledger.complete_through() == 9_000
+    assert await ledger.complete_through("tenant01") == 9_000
 
 
 async def test_a_rebuild_is_known_per_tenant(ledger: MongoLedger) -> None:
@@ -236,7 +237,7 @@ async def test_the_mark_never_claims_too_much(database: Database, steps: list[tu
         await model.ledger.beat(Heartbeat(producer, 0, clock.now))
     for action, producer, pick in steps:
         await model.step(action, producer, pick)
-        mark = await model.ledger.complete_through()
+        mark = await model.ledger.complete_through("tenant01")
         assert mark is not None
         assert model.missing_before(mark) == []
     # And once everything has arrived, it claims all there is.
@@ -244,4 +245,4 @@ async def test_the_mark_never_claims_too_much(database: Database, steps: list[tu
         await model.step(action, "a", 0)
     latest = [await model.whole_beat(producer) for producer in "ab"]
     await model.step("advance", "a", -1)
-    assert await model.ledger.complete_through() == min(latest)
+    assert await model.ledger.complete_through("tenant01") == min(latest)

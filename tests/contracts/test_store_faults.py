@@ -43,7 +43,7 @@ CALLS: dict[str, Call] = {
     "fetch": lambda c: MongoEventStore(c["x"]).fetch(a_scope(), ["x"]),
     "scan": lambda c: anext(MongoEventStore(c["x"]).scan(a_scope(), start=0, end=9)),
     "ping": lambda c: MongoEventStore(c["x"]).ping(),
-    "oldest": lambda c: MongoOutbox(c["x"]).oldest(1),
+    "oldest": lambda c: MongoOutbox(c["x"]).oldest(1, "tenant01"),
     "listing": lambda c: MongoParking(c["x"]).listing(),
     "beat": lambda c: MongoLedger(c["x"]).beat(Heartbeat("p", 0, 1)),
     "control": lambda c: MongoControl.open(c["x"]),

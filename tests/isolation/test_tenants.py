@@ -10,7 +10,10 @@ from typing import Any
 import httpx
 import pytest
 
+from core import instant
 from core.access import Role
+from core.ids import uuid7s
+from core.jobs import EXPORT, Job, JobState
 from core.placement import place, read_alias, write_alias
 from tests import census
 from tests.service import Client, Service
@@ -27,12 +30,14 @@ class Pair:
     theirs: Client
     my_ids: list[str]
     their_ids: list[str]
+    their_job: str
+    """A failed one."""
 
     @property
     def secrets(self) -> list[str]:
         """What an answer to `mine` would hold if it told anything of the other."""
         assert self.theirs.tenant is not None
-        return [self.theirs.tenant.id, *self.their_ids]
+        return [self.theirs.tenant.id, self.their_job, *self.their_ids]
 
 
 def event(n: int) -> dict[str, Any]:
@@ -58,7 +63,12 @@ def pair(running: Service) -> Pair:
         ids.append([item["id"] for item in response.json()["items"]])
     for client in clients:
         client.found(EVENTS, q="ledger")
-    return Pair(*clients, *ids)
+    assert clients[1].tenant is not None
+    now = instant.now_us()
+    expires = now + 3_600_000_000
+    job = Job(uuid7s(now, 1)[0], clients[1].tenant.id, EXPORT, {}, "ana", now, now, expires, JobState.FAILED)
+    running.with_backends(lambda backends: backends.jobs.create(job, max_active=99))
+    return Pair(*clients, *ids, job.id)
 
 
 def silent(pair: Pair, response: httpx.Response) -> httpx.Response:
@@ -111,7 +121,7 @@ def search(pair: Pair) -> None:
 def read_one(pair: Pair) -> None:
     unknown = pair.mine.get(f"/logs/{uuid.uuid4()}", headers=REQUEST)
     for id_ in pair.their_ids[:3]:
-        for path in (id_, f"{id_}?wait=0.2"):
+        for path in (id_, f"{id_}?wait=0.2", f"{id_}?fields=id"):
             answer = silent(pair, pair.mine.get(f"/logs/{path}", headers=REQUEST))
             assert (answer.status_code, answer.content) == (404, unknown.content)
             assert _comparable(answer) == _comparable(unknown)
@@ -119,6 +129,44 @@ def read_one(pair: Pair) -> None:
     etag = pair.theirs.get(f"/logs/{pair.their_ids[0]}").headers["ETag"]
     answer = pair.mine.get(f"/logs/{pair.their_ids[0]}", headers={"If-None-Match": etag, **REQUEST})
     assert (answer.status_code, answer.content) == (404, unknown.content)
+
+
+def facets(pair: Pair) -> None:
+    """The same name may stand for different paths; neither declaration shows in the other."""
+    declared = {"facets": [{"name": "which", "path": "metadata.of.the", "type": "keyword"}]}
+    assert pair.theirs.put("/facets", json=declared).status_code == 200
+    assert silent(pair, pair.mine.get("/facets")).json()["facets"] == []
+    changed = {"facets": [{"name": "which", "path": "metadata.n", "type": "number"}]}
+    assert silent(pair, pair.mine.put("/facets", json=changed)).json()["facets"] == changed["facets"]
+    assert pair.theirs.get("/facets").json()["facets"] == declared["facets"]
+    for client in (pair.mine, pair.theirs):
+        assert client.put("/facets", json={"facets": []}).json()["facets"] == []
+
+
+def read_job(pair: Pair) -> None:
+    refused_as_unknown(pair, "GET", "/jobs/{}")
+    assert pair.theirs.get(f"/jobs/{pair.their_job}").status_code == 200
+
+
+def retry_job(pair: Pair) -> None:
+    refused_as_unknown(pair, "POST", "/jobs/{}/retry")
+    assert pair.theirs.get(f"/jobs/{pair.their_job}").json()["state"] == "failed"
+
+
+def refused_as_unknown(pair: Pair, method: str, path: str) -> None:
+    """The other tenant's job is answered as one that never was."""
+    unknown = pair.mine.request(method, path.format(uuid.uuid4()), headers=REQUEST)
+    answer = silent(pair, pair.mine.request(method, path.format(pair.their_job), headers=REQUEST))
+    assert (answer.status_code, answer.content) == (404, unknown.content)
+    assert _comparable(answer) == _comparable(unknown)
+
+
+def read_changes(pair: Pair) -> None:
+    unknown = pair.mine.get(f"/logs/{uuid.uuid4()}/changes", headers=REQUEST)
+    for id_ in pair.their_ids[:3]:
+        answer = silent(pair, pair.mine.get(f"/logs/{id_}/changes", headers=REQUEST))
+        assert (answer.status_code, answer.content) == (404, unknown.content)
+        assert _comparable(answer) == _comparable(unknown)
 
 
 def exchange_key(pair: Pair) -> None:
@@ -153,6 +201,11 @@ CASES: dict[tuple[str, str], Callable[[Pair], None]] = {
     ("post", "/api/v1/logs/bulk"): send_many,
     ("get", "/api/v1/logs"): search,
     ("get", "/api/v1/logs/{event_id}"): read_one,
+    ("get", "/api/v1/facets"): facets,
+    ("put", "/api/v1/facets"): facets,
+    ("get", "/api/v1/jobs/{job_id}"): read_job,
+    ("post", "/api/v1/jobs/{job_id}/retry"): retry_job,
+    ("get", "/api/v1/logs/{event_id}/changes"): read_changes,
     ("post", "/api/v1/token"): exchange_key,
     ("post", "/api/v1/tenants"): create_tenant,
     ("post", "/api/v1/tenants/{tenant_id}/tokens"): issue_token,

@@ -119,12 +119,16 @@ class Index(Failing):
         self.documents: dict[str, bytes] = {}
         self.refuses: set[str] = set()
         self.calls = 0
+        self.fails_for: dict[str, Exception] = {}
+        """By tenant: what its calls alone raise."""
 
     async def index(
         self, scope: TenantScope, placement: str, documents: Sequence[IndexDocument]
     ) -> list[IndexOutcome | Exception]:
         self.calls += 1
         self._try()
+        if scope.tenant_id in self.fails_for:
+            raise self.fails_for[scope.tenant_id]
         outcomes: list[IndexOutcome | Exception] = []
         for document in documents:
             if document.id in self.refuses:
@@ -173,8 +177,12 @@ class Outbox(Failing):
         self._try()
         self.entries.update((entry.event_id, entry) for entry in entries)
 
-    async def oldest(self, limit: int) -> list[OutboxEntry]:
-        return sorted(self.entries.values(), key=lambda entry: entry.received_at)[:limit]
+    async def tenants(self) -> list[str]:
+        return sorted({entry.tenant_id for entry in self.entries.values()})
+
+    async def oldest(self, limit: int, tenant_id: str, *, beside: Collection[str] = ()) -> list[OutboxEntry]:
+        own = [e for e in self.entries.values() if e.tenant_id == tenant_id and e.placement not in beside]
+        return sorted(own, key=lambda entry: entry.received_at)[:limit]
 
     async def remove(self, event_ids: Collection[str]) -> None:
         for event_id in event_ids:
@@ -196,7 +204,7 @@ class Ledger(Failing):
         self._try()
         self.receipts += receipts
 
-    async def complete_through(self) -> int | None:
+    async def complete_through(self, tenant_id: str) -> int | None:
         self.reads += 1
         return self.through
 

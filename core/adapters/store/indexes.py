@@ -14,12 +14,14 @@ OUTBOX: Final = "outbox"
 RECEIPTS: Final = "receipts"
 PRODUCERS: Final = "producers"
 REBUILDS: Final = "rebuilds"
+JOBS: Final = "jobs"
 
 _INDEXES: Final = {
     EVENTS: (("tenant_id", "timestamp", "_id"), ("tenant_id", "received_at", "_id")),
     PARKED: (("tenant_id", "parked_at"), ("parked_at",)),
-    OUTBOX: (("received_at",),),
+    OUTBOX: (("tenant_id", "received_at"),),
     RECEIPTS: (("producer", "sequence"),),
+    JOBS: (("due_at",), ("expires_at",), ("tenant_id", "kind", "_id")),
 }
 
 

@@ -53,7 +53,7 @@ class MongoLedger:
        `made_at` of f itself, or a heartbeat of case 1.
     3. Facts of the kind "accepted before a means sequence up to b" stay true when b grows, and each producer's
        document only ever grows (`$max`): heartbeats out of order and several consumers advancing at once do no harm.
-    4. Events in the outbox are stored but cannot be found: the oldest one's `received_at` bounds the mark. It is read
+    4. Events in the outbox are stored but cannot be found: the tenant's oldest bounds the tenant's mark. It is read
        after the frontiers: an entry is durable before its envelope's receipt, so whoever sees the receipt counted
        sees the entry, or the event is indexed by now.
     5. A complete producer that has been silent for a minute is gone and no longer bounds the mark, an incomplete one
@@ -112,7 +112,7 @@ class MongoLedger:
                     # Only what was known to be sealed: a receipt that names a later one opens the hole again.
                     await self._producers.update_one({"_id": producer.id}, {"$max": {"frontier": producer.sealed}})
 
-    async def complete_through(self) -> int | None:
+    async def complete_through(self, tenant_id: str) -> int | None:
         producers = await self._known()
         if not producers:
             return None
@@ -123,7 +123,7 @@ class MongoLedger:
             mark = min(p.seen_at if p.complete else max(p.frontier_at, next_made.get(p.id, 0)) for p in holding)
         else:
             mark = max(p.seen_at for p in producers)
-        oldest = await self._oldest_in_outbox()
+        oldest = await self._oldest_in_outbox(tenant_id)
         return mark if oldest is None else min(mark, oldest)
 
     async def rebuilding(self, tenant_id: str) -> bool:
@@ -179,9 +179,10 @@ class MongoLedger:
                     found[document["producer"]] = document["made_at"]
         return found
 
-    async def _oldest_in_outbox(self) -> int | None:
+    async def _oldest_in_outbox(self, tenant_id: str) -> int | None:
+        own = {"tenant_id": tenant_id}
         with store_calls(BULK_DEADLINE):
-            found = await self._outbox.find({}, {"received_at": 1}).sort([("received_at", 1)]).limit(1).to_list(None)
+            found = await self._outbox.find(own, {"received_at": 1}).sort([("received_at", 1)]).limit(1).to_list(None)
         return found[0]["received_at"] if found else None
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 
-from core.adapters.store.client import BULK_DEADLINE, Database, chunks, store_calls
+from core.adapters.store.client import BULK_DEADLINE, BsonMap, Database, chunks, store_calls
 from core.adapters.store.indexes import OUTBOX
 from core.adapters.store.upserts import insert_once
 from core.ports import OutboxEntry
@@ -23,9 +23,16 @@ class MongoOutbox:
         ]
         await insert_once(self._outbox, documents)
 
-    async def oldest(self, limit: int) -> list[OutboxEntry]:
+    async def tenants(self) -> list[str]:
         with store_calls(BULK_DEADLINE):
-            cursor = self._outbox.find().sort([("received_at", 1)]).limit(limit)
+            return sorted(await self._outbox.distinct("tenant_id"))
+
+    async def oldest(self, limit: int, tenant_id: str, *, beside: Collection[str] = ()) -> list[OutboxEntry]:
+        asked: BsonMap = {"tenant_id": tenant_id}
+        if beside:
+            asked["placement"] = {"$nin": [*beside]}
+        with store_calls(BULK_DEADLINE):
+            cursor = self._outbox.find(asked).sort([("received_at", 1)]).limit(limit)
             documents = await cursor.to_list(None)
         return [OutboxEntry(d["_id"], d["tenant_id"], d["placement"], d["received_at"]) for d in documents]
 

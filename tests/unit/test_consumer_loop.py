@@ -1,161 +1,19 @@
-"""The consumer on ports in memory: what becomes of each event and each message, whatever fails."""
+"""The consumer's main loop: what becomes of each message, whatever its processing ends with."""
 
 from __future__ import annotations
 
 import asyncio
-import json
 import random
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 
-from consumer.jobs.outbox import OutboxDrain
 from consumer.loop import Loop
 from consumer.outcome import Fate, outcome_of
-from consumer.pipeline import Delivery, Pipeline
-from core.envelope import Record
+from consumer.pipeline import Delivery
 from core.errors import Blocked, Invalid, InvalidEvent, Unavailable, UndecodableEnvelope
-from tests.unit.ports import TENANT, Index, Ledger, Outbox, Parking, Queue, Store, anything, envelope, record
-
-X1, X2, X3 = (f"00000000-0000-7000-8000-00000000000{n}" for n in (1, 2, 3))
-
-
-class World:
-    """A pipeline and all that it stands on."""
-
-    def __init__(self) -> None:
-        self.now = 0.0
-        self.store, self.index, self.parking = Store(), Index(), Parking()
-        self.outbox, self.ledger = Outbox(), Ledger()
-        self.pipeline = Pipeline(
-            store=anything(self.store), index=anything(self.index), parking=anything(self.parking),
-            outbox=anything(self.outbox), ledger=anything(self.ledger), index_patience=60.0, clock=lambda: self.now,
-        )  # fmt: skip
-
-    async def take(self, *bodies: bytes) -> list[Exception | None]:
-        return await self.pipeline.process([Delivery(body, 1) for body in bodies])
-
-    def parked(self) -> list[str]:
-        return sorted(item.reason for item in self.parking.items.values())
-
-
-@pytest.fixture
-def world() -> World:
-    return World()
-
-
-def id_of(each: Record) -> str:
-    return str(json.loads(each.body)["id"])
-
-
-async def test_an_envelope_is_stored_indexed_and_receipted(world: World) -> None:
-    records = [record(1), record(2), record(3, tenant_id="bbbbbbbb")]
-    assert await world.take(envelope(1, *records)) == [None]
-    assert {row.body for row in world.store.rows.values()} == {each.body for each in records}
-    assert set(world.index.documents.values()) == {each.body for each in records}
-    assert [receipt.sequence for receipt in world.ledger.receipts] == [1]
-    assert world.ledger.receipts[0].events == {TENANT: 2, "bbbbbbbb": 1}
-
-
-async def test_what_comes_again_changes_nothing(world: World) -> None:
-    message = envelope(1, record(1), record(2))
-    await world.take(message)
-    before = dict(world.store.rows), dict(world.index.documents)
-    assert await world.take(message, message) == [None, None]
-    assert (world.store.rows, world.index.documents) == before
-    assert world.parked() == []
-
-
-async def test_a_retry_by_key_is_indexed_as_it_was_stored_first(world: World) -> None:
-    first, again = record(1, content=b"c", event_id=X1), record(2, content=b"c", event_id=X1)
-    world.index.fail = Unavailable("index")
-    with pytest.raises(Unavailable):
-        await world.take(envelope(1, first))
-    world.index.fail = None
-    assert await world.take(envelope(2, again)) == [None]
-    assert world.index.documents[X1] == first.body
-
-
-async def test_a_conflict_is_parked_and_the_first_stays(world: World) -> None:
-    first, other = record(1, content=b"c1", event_id=X1), record(2, content=b"c2", event_id=X1)
-    assert await world.take(envelope(1, first), envelope(2, other, record(3))) == [None, None]
-    assert world.parked() == ["conflict"]
-    [item] = world.parking.items.values()
-    assert (item.body, item.event_id, item.tenant_id) == (other.body, X1, TENANT)
-    assert world.store.rows[X1].body == first.body
-    assert len(world.store.rows) == 2
-
-
-async def test_only_the_event_at_fault_is_parked(world: World) -> None:
-    no_event = Record(TENANT, "202605", b'{"action":"x"}')
-    unstorable, unindexable, good = record(1), record(2), record(3)
-    world.store.refuses.add(id_of(unstorable))
-    world.index.refuses.add(id_of(unindexable))
-    message = envelope(1, no_event, unstorable, unindexable, good)
-    assert await world.take(message) == [None]
-    assert world.parked() == ["not_indexable", "not_storable", "undecodable_event"]
-    assert id_of(good) in world.index.documents
-    assert id_of(unindexable) in world.store.rows
-    await world.take(message)
-    assert len(world.parking.items) == 3
-    assert {item.body for item in world.parking.items.values()} == {no_event.body, unstorable.body, unindexable.body}
-
-
-async def test_what_is_no_envelope_fails_alone(world: World) -> None:
-    results = await world.take(b"nonsense", envelope(1, record(1)), envelope(2, record(2))[:-5])
-    assert [type(result) for result in results] == [UndecodableEnvelope, type(None), UndecodableEnvelope]
-    assert len(world.store.rows) == 1
-    assert [receipt.sequence for receipt in world.ledger.receipts] == [1]
-
-
-async def test_nothing_is_receipted_before_it_is_parked(world: World) -> None:
-    world.parking.fail = Unavailable("store")
-    world.store.refuses.add(X1)
-    with pytest.raises(Unavailable):
-        await world.take(envelope(1, record(1, event_id=X1)))
-    assert world.ledger.receipts == []
-
-
-@pytest.mark.parametrize("error", [Unavailable("index"), Blocked("index")])
-async def test_an_index_that_stays_down_is_waited_for_then_left_to_the_outbox(world: World, error: Unavailable) -> None:
-    world.index.fail = error
-    for moment in (0.0, 30.0, 59.9):
-        world.now = moment
-        with pytest.raises(Unavailable):
-            await world.take(envelope(1, record(1, event_id=X1)))
-    assert world.outbox.entries == {}
-    world.now = 60.0
-    assert await world.take(envelope(1, record(1, event_id=X1))) == [None]
-    assert await world.take(envelope(2, record(2, event_id=X2))) == [None]
-    assert set(world.outbox.entries) == {X1, X2}
-    assert set(world.store.rows) == {X1, X2}
-    assert world.parked() == []
-    assert world.index.calls == 3  # not asked again for every message
-
-
-async def test_the_outbox_drains_oldest_first_and_opens_the_index_again(world: World) -> None:
-    world.index.fail = Unavailable("index")
-    with pytest.raises(Unavailable):
-        await world.take(envelope(1, record(1)))
-    world.now = 100.0
-    await world.take(envelope(1, record(1, event_id=X1)), envelope(2, record(2, event_id=X2)))
-    drain = OutboxDrain(
-        anything(world.outbox), anything(world.store), anything(world.index), world.pipeline.index_answers
-    )
-    with pytest.raises(Unavailable):
-        await drain.run()
-    assert set(world.outbox.entries) == {X1, X2}
-    world.index.fail = None
-    world.index.refuses.add(X2)
-    assert await drain.run() == 2
-    assert world.outbox.entries == {}
-    assert list(world.index.documents) == [X1]
-    await world.take(envelope(3, record(3, event_id=X3)))
-    assert X3 in world.index.documents
-
-
-# The loop ------------------------------------------------------------------------------------------------------------
+from tests.unit.ports import Queue, anything
 
 
 class Processor:
