@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from core.adapters.store.client import Database
+from core.breaker import Breaker, guarded
 from core.errors import Unavailable
 from core.jobs import Jobs
 from core.ports import Control, EventIndex, EventStore, Ledger, Outbox, Parking, Queue
@@ -33,6 +34,8 @@ class Backends:
     control: Control
     index: EventIndex
     jobs: Jobs
+    breakers: dict[str, Breaker]
+    """By dependency; the ports above are behind them."""
 
 
 @asynccontextmanager
@@ -62,15 +65,17 @@ async def open_backends(settings: Settings) -> AsyncIterator[Backends]:
         stack.push_async_callback(index.aclose)
         queue = _queue(settings)
         stack.push_async_callback(queue.aclose)
+        breakers = {name: Breaker(name) for name in ("store", "index")}
         yield Backends(
             queue=queue,
-            store=MongoEventStore(database),
-            parking=MongoParking(database),
-            outbox=MongoOutbox(database),
-            ledger=MongoLedger(database),
-            control=await _control(database),
-            index=index,
-            jobs=MongoJobs(database),
+            store=guarded(MongoEventStore(database), breakers["store"]),
+            parking=guarded(MongoParking(database), breakers["store"]),
+            outbox=guarded(MongoOutbox(database), breakers["store"]),
+            ledger=guarded(MongoLedger(database), breakers["store"]),
+            control=guarded(await _control(database), breakers["store"]),
+            index=guarded(index, breakers["index"]),
+            jobs=guarded(MongoJobs(database), breakers["store"]),
+            breakers=breakers,
         )
 
 
