@@ -53,12 +53,16 @@ class Breaker:
         probe = self._admit()
         try:
             result = await work()
-        except TimedOut:
-            self._timed_out(probe)
+        except Unavailable as error:
+            if error.dependency != self._dependency:
+                self._tells_nothing(probe)
+            elif isinstance(error, TimedOut):
+                self._timed_out(probe)
+            else:
+                self._answered()
             raise
         except asyncio.CancelledError:
-            if probe and self._state is BreakerState.PROBING:
-                self._set(BreakerState.OPEN)  # it tells nothing: the next call probes
+            self._tells_nothing(probe)
             raise
         except BaseException:
             self._answered()
@@ -81,6 +85,11 @@ class Breaker:
         if self._state is not BreakerState.CLOSED:
             log.warning("%s answers again", self._dependency)
             self._set(BreakerState.CLOSED)
+
+    def _tells_nothing(self, probe: bool) -> None:
+        """Of a probe that was cut off, or failed for another dependency that it needs: the next call probes."""
+        if probe and self._state is BreakerState.PROBING:
+            self._set(BreakerState.OPEN)
 
     def _timed_out(self, probe: bool) -> None:
         self._silent += 1

@@ -13,8 +13,9 @@ from typing import Final
 from core.adapters.store.client import Database
 from core.breaker import Breaker, guarded
 from core.errors import Unavailable
+from core.facet_source import FacetSource
 from core.jobs import Jobs
-from core.ports import Control, EventIndex, EventStore, Ledger, Outbox, Parking, Queue
+from core.ports import Control, EventFeed, EventIndex, EventStore, Ledger, Outbox, Parking, Queue
 from core.settings import FileQueueSettings, Settings
 
 log = logging.getLogger(__name__)
@@ -33,6 +34,7 @@ class Backends:
     ledger: Ledger
     control: Control
     index: EventIndex
+    feed: EventFeed
     jobs: Jobs
     breakers: dict[str, Breaker]
     """By dependency; the ports above are behind them."""
@@ -48,6 +50,7 @@ async def open_backends(settings: Settings) -> AsyncIterator[Backends]:
     from core.adapters.index.opensearch import open_index
     from core.adapters.store.client import open_client
     from core.adapters.store.events import MongoEventStore
+    from core.adapters.store.feed import MongoEventFeed
     from core.adapters.store.jobs import MongoJobs
     from core.adapters.store.ledger import MongoLedger
     from core.adapters.store.outbox import MongoOutbox
@@ -57,23 +60,26 @@ async def open_backends(settings: Settings) -> AsyncIterator[Backends]:
         client = open_client(settings.mongodb_url.get_secret_value())
         stack.callback(client.close)
         database = client[settings.mongodb_database]
+        breakers = {name: Breaker(name) for name in ("store", "index")}
+        control = guarded(await _control(database), breakers["store"])
         index = open_index(
             settings.opensearch_url.get_secret_value(),
             shards=settings.index_shards,
             replicas=settings.index_replicas,
+            facets_of=FacetSource(control).of,
         )
         stack.push_async_callback(index.aclose)
         queue = _queue(settings)
         stack.push_async_callback(queue.aclose)
-        breakers = {name: Breaker(name) for name in ("store", "index")}
         yield Backends(
             queue=queue,
             store=guarded(MongoEventStore(database), breakers["store"]),
             parking=guarded(MongoParking(database), breakers["store"]),
             outbox=guarded(MongoOutbox(database), breakers["store"]),
             ledger=guarded(MongoLedger(database), breakers["store"]),
-            control=guarded(await _control(database), breakers["store"]),
+            control=control,
             index=guarded(index, breakers["index"]),
+            feed=MongoEventFeed(database),
             jobs=guarded(MongoJobs(database), breakers["store"]),
             breakers=breakers,
         )

@@ -138,6 +138,17 @@ async def test_a_probe_that_is_cut_off_leaves_its_turn_to_the_next(world: World)
     assert await world.port.ask() == 1
 
 
+async def test_silence_of_another_dependency_tells_nothing_of_this_one(world: World) -> None:
+    world.inner.fail = TimedOut("store")
+    await world.ask(2 * THRESHOLD)
+    assert world.breaker.state is CLOSED
+    await world.open()
+    world.now += REST[0]
+    world.inner.fail = TimedOut("store")
+    assert await world.ask(2) == [TimedOut] * 2
+    assert world.breaker.state is OPEN
+
+
 async def test_calls_under_way_when_it_opens_change_nothing_unless_they_are_answered(world: World) -> None:
     world.inner.goes_on.clear()
     world.inner.fail = TimedOut("index")
