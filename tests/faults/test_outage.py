@@ -213,6 +213,21 @@ def test_sigterm_under_load_loses_nothing(stack: Stack) -> None:
     assert set(held.stored) == sender.told.accepted
 
 
+def test_sigterm_while_the_index_hangs_loses_nothing(stack: Stack) -> None:
+    """Each tenant has an index of its own, and each call to it would take its whole deadline."""
+    clients = [stack.service.tenant(f"hangs{n}") for n in range(6)]
+    with stack.hung("index"):
+        for client in clients:
+            client.ingest({"action": "meanwhile"})
+        time.sleep(1)  # the consumer is in the middle of them
+        assert stack.service.consumer.stop(grace=25) == 0
+        stack.service.consumer.start()
+    census.settle(stack.service, clients)
+    for client in clients:
+        held = census.take(stack.service, client)
+        assert len(held.stored) == len(held.indexed) == 1
+
+
 def test_a_token_of_a_tenant_made_this_moment_is_good(stack: Stack) -> None:
     """Whoever made the tenant may be another process, and the last look at the tenants a moment ago."""
     for _ in range(5):
