@@ -24,7 +24,7 @@ from api.middleware import Envelope, unforeseen
 from api.openapi import describe_permissions, extra_schemas, without_the_frameworks_own
 from api.problems import problem, problem_of
 from api.protocol import BoundedProtocol
-from api.routes import access, docs, jobs, logs, service
+from api.routes import access, docs, jobs, logs, searching, service
 from api.state import State
 from api.tokens import SigningKey, TokenIssuer, TokenVerifier
 from core import telemetry
@@ -69,7 +69,7 @@ def create_service(settings: Settings) -> FastAPI:
         servers=[{"url": settings.public_url}] if settings.public_url else None,
         separate_input_output_schemas=False,
     )
-    for router in (logs.router, jobs.router, access.router, service.router, docs.router):
+    for router in (logs.router, searching.router, jobs.router, access.router, service.router, docs.router):
         app.include_router(router, prefix=PREFIX)
     app.include_router(service.metrics)
     app.mount(f"{PREFIX}/docs/assets", docs.assets)

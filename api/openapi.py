@@ -9,6 +9,7 @@ from pydantic import BaseModel
 from api.problems import MEDIA_TYPE, TITLES
 from api.schemas.access import TenantIn, TokenIn
 from api.schemas.events import BulkEventIn, EventIn, Problem
+from api.schemas.searches import SearchIn
 from core.access import ROLE_PERMISSIONS, Permission, Role
 from core.event import KEYWORD_FIELDS
 from core.query import DEFAULT_LIMIT, MAX_LIMIT
@@ -91,7 +92,7 @@ def example_of(model: type[BaseModel]) -> dict[str, Any]:
 def extra_schemas() -> dict[str, Any]:
     """Schemas that no route's signature names."""
     schemas: dict[str, Any] = {}
-    for model in (Problem, EventIn, BulkEventIn, TenantIn, TokenIn):
+    for model in (Problem, EventIn, BulkEventIn, TenantIn, TokenIn, SearchIn):
         schema = model.model_json_schema(ref_template="#/components/schemas/{model}")
         schemas |= schema.pop("$defs", {})
         schemas[model.__name__] = schema

@@ -11,6 +11,7 @@ from starlette.responses import Response
 
 from api import bodies
 from api.openapi import SEARCH_PARAMETERS, answer, body_of, example_of, needs, problems
+from api.pages import FOUND, page_json
 from api.problems import MEDIA_TYPE, TITLES
 from api.schemas.events import Accepted, BulkEventIn, BulkOut, EventIn, EventOut, SearchOut
 from api.state import state_of
@@ -19,7 +20,6 @@ from core.access import Permission
 from core.bulk import Bulk
 from core.errors import FieldError, Invalid, InvalidEvent, InvalidQuery, NotFound, OcelotError, Unavailable
 from core.ingest import ItemResult
-from core.search import Answer
 
 router = APIRouter(prefix="/logs", tags=["logs"])
 MAX_WAIT: Final = 30.0
@@ -45,14 +45,6 @@ _RESULTS: Final[dict[str, Any]] = {
             },
         },
     ],
-}
-_FOUND: Final[dict[str, Any]] = {
-    "data": [_EVENT],
-    "next_cursor": None,
-    "total": 1,
-    "total_relation": "exact",
-    "watermark": {"complete_through": "2026-11-21T11:40:02.101933Z", "rebuilding": False},
-    "answered_by": "index",
 }
 _KEY_HEADER: Final[dict[str, Any]] = {
     "name": "Idempotency-Key",
@@ -117,7 +109,7 @@ async def send_events(request: Request) -> Response:
     summary="Search events",
     description="Filters on every named field: repeat one for or, begin a value with `!` for not, end it with `*` for "
     "a prefix. `metadata.<path>`, `before_state.<path>` and `after_state.<path>` filter by free-form values.",
-    responses={**answer(200, _FOUND), **problems(400, 401, 403, 503)},
+    responses={**answer(200, FOUND), **problems(400, 401, 403, 503)},
     openapi_extra={**needs(Permission.READ), "parameters": SEARCH_PARAMETERS},
 )
 async def search_events(request: Request) -> Response:
@@ -125,7 +117,7 @@ async def search_events(request: Request) -> Response:
     access = await state.authenticator.tenant_access(request, Permission.READ)
     page = query.parse(request.query_params.multi_items(), instant.now_us())
     answer = await state.search.page(access.scope, access.tenant, page)
-    return Response(_page(answer), media_type=_JSON)
+    return Response(page_json(answer), media_type=_JSON)
 
 
 @router.get(
@@ -209,24 +201,6 @@ def _bulk_answer(results: list[ItemResult]) -> Response:
     }
     headers = {"Retry-After": "2"} if counts["retry"] else {}
     return Response(_encode(body), status, headers, MEDIA_TYPE)
-
-
-def _page(answer: Answer) -> bytes:
-    """The page as JSON; the events' bytes go in as they are."""
-    mark = answer.watermark
-    tail = _encode(
-        {
-            "next_cursor": answer.next_cursor,
-            "total": answer.total,
-            "total_relation": "exact" if answer.total_exact else "at_least",
-            "watermark": {
-                "complete_through": None if mark.complete_through is None else instant.to_text(mark.complete_through),
-                "rebuilding": mark.rebuilding,
-            },
-            "answered_by": answer.answered_by,
-        }
-    )
-    return b'{"data":[' + b",".join(answer.bodies) + b"]," + tail[1:]
 
 
 def _wait(request: Request) -> float:
