@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import asyncio
+from dataclasses import replace
 from typing import Any, Final
 
 import msgspec
+from starlette.requests import Request
+from starlette.responses import Response
 
 from api.openapi import example_of
 from api.schemas.events import EventOut
 from core import instant
+from core.projection import Projection
 from core.search import Answer
 
+# A page of 1,000 large events is thinned in steps, between which others are served.
+_STEP_BYTES: Final = 256 * 1024
 _encode: Final = msgspec.json.Encoder().encode
 FOUND: Final[dict[str, Any]] = {
     "data": [example_of(EventOut)],
@@ -22,7 +29,36 @@ FOUND: Final[dict[str, Any]] = {
 }
 
 
-def page_json(answer: Answer) -> bytes:
+async def paged(answer: Answer, projection: Projection | None) -> Response:
+    """The answer to a search; with a projection, its events are thinned to it."""
+    if projection is not None:
+        answer = replace(answer, bodies=await _thinned(answer.bodies, projection))
+    return Response(_page_json(answer), media_type="application/json")
+
+
+def parameters_of(request: Request) -> list[tuple[str, str]]:
+    """The URL's parameters that say what is asked, without what the answer is to look like."""
+    return [(name, value) for name, value in request.query_params.multi_items() if name != "fields"]
+
+
+def projection_of(request: Request) -> Projection | None:
+    written = request.query_params.getlist("fields")
+    return Projection.parse(written) if written else None
+
+
+async def _thinned(bodies: list[bytes], projection: Projection) -> list[bytes]:
+    thinned: list[bytes] = []
+    size = 0
+    for body in bodies:
+        thinned.append(projection.of(body))
+        size += len(body)
+        if size > _STEP_BYTES:
+            size = 0
+            await asyncio.sleep(0)
+    return thinned
+
+
+def _page_json(answer: Answer) -> bytes:
     """The page as JSON; the events' bytes go in as they are."""
     mark = answer.watermark
     tail = _encode(

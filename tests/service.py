@@ -149,7 +149,7 @@ class Client(httpx.Client):
         while True:
             response = self.get("/logs", params=query)
             if response.status_code == 503 and time.monotonic() < deadline:
-                # A new index takes no search until its first shard has started: a client tries again.
+                # A server that is too busy for its deadline: a client tries again.
                 time.sleep(float(response.headers["Retry-After"]) / 10)
                 continue
             assert response.status_code == 200, response.text

@@ -10,8 +10,19 @@ from fastapi import APIRouter, Request
 from starlette.responses import Response
 
 from api import bodies
-from api.openapi import SEARCH_PARAMETERS, answer, body_of, example_of, needs, problems
-from api.pages import FOUND, page_json
+from api.conditional import conditional
+from api.openapi import (
+    FIELDS_PARAMETER,
+    MAX_WAIT,
+    SEARCH_PARAMETERS,
+    WAIT_PARAMETER,
+    answer,
+    body_of,
+    example_of,
+    needs,
+    problems,
+)
+from api.pages import FOUND, paged, parameters_of, projection_of
 from api.problems import MEDIA_TYPE, TITLES
 from api.schemas.events import Accepted, BulkEventIn, BulkOut, EventIn, EventOut, SearchOut
 from api.state import state_of
@@ -20,9 +31,9 @@ from core.access import Permission
 from core.bulk import Bulk
 from core.errors import FieldError, Invalid, InvalidEvent, InvalidQuery, NotFound, OcelotError, Unavailable
 from core.ingest import ItemResult
+from core.ports import Stored
 
 router = APIRouter(prefix="/logs", tags=["logs"])
-MAX_WAIT: Final = 30.0
 _JSON: Final = "application/json"
 _EVENT_ID: Final = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _encode: Final = msgspec.json.Encoder().encode
@@ -115,35 +126,33 @@ async def send_events(request: Request) -> Response:
 async def search_events(request: Request) -> Response:
     state = state_of(request)
     access = await state.authenticator.tenant_access(request, Permission.READ)
-    page = query.parse(request.query_params.multi_items(), instant.now_us())
-    answer = await state.search.page(access.scope, access.tenant, page)
-    return Response(page_json(answer), media_type=_JSON)
+    projection = projection_of(request)
+    page = query.parse(parameters_of(request), instant.now_us())
+    return await paged(await state.search.page(access.scope, access.tenant, page), projection)
 
 
 @router.get(
     "/{event_id}",
     response_model=EventOut,
     summary="Read one event",
-    description="The event's exact stored bytes; `ETag` is their SHA-256.",
+    description="The event's exact stored bytes, or with `fields` some of them; `ETag` is the answer's SHA-256.",
     responses={
         **answer(200, _EVENT),
         304: {"description": "Not modified"},
         **problems(400, 401, 403, 404, 503),
     },
-    openapi_extra={
-        **needs(Permission.READ),
-        "parameters": [
-            {
-                "name": "wait",
-                "in": "query",
-                "required": False,
-                "description": "Seconds to wait for an event that was just accepted (30 at most).",
-                "schema": {"type": "number", "minimum": 0, "maximum": MAX_WAIT, "default": 0},
-            }
-        ],
-    },
+    openapi_extra={**needs(Permission.READ), "parameters": [WAIT_PARAMETER, FIELDS_PARAMETER]},
 )
 async def read_event(request: Request, event_id: str) -> Response:
+    stored = await stored_event(request, event_id)
+    projection = projection_of(request)
+    if projection is None:
+        return conditional(request, stored.body, stored.hash)
+    return conditional(request, projection.of(stored.body))
+
+
+async def stored_event(request: Request, event_id: str) -> Stored:
+    """The event that the request names, for a caller who may read it; raises `NotFound`."""
     state = state_of(request)
     access = await state.authenticator.tenant_access(request, Permission.READ)
     if not _EVENT_ID.fullmatch(event_id):
@@ -151,15 +160,7 @@ async def read_event(request: Request, event_id: str) -> Response:
     stored = await state.search.event(access.scope, event_id, _wait(request))
     if stored is None:
         raise NotFound("no such event")
-    etag = f'"{stored.hash.hex()}"'
-    if _is_known(etag, request.headers.get("if-none-match", "")):
-        return Response(status_code=304, headers={"ETag": etag})
-    return Response(stored.body, media_type=_JSON, headers={"ETag": etag})
-
-
-def _is_known(etag: str, if_none_match: str) -> bool:
-    """Whether the client has this form already (RFC 9110, section 13.1.2): `*`, or one of a list, weak or not."""
-    return any(tag.strip().removeprefix("W/") in (etag, "*") for tag in if_none_match.split(","))
+    return stored
 
 
 def _key(request: Request) -> str | None:

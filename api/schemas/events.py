@@ -133,6 +133,18 @@ class SearchOut(BaseModel):
     answered_by: Literal["index", "store"]
 
 
+class Operation(BaseModel):
+    op: Literal["add", "remove", "replace"]
+    path: str = Field(description="A JSON Pointer (RFC 6901).")
+    value: Any = Field(None, description="In the state's own bytes; not there for `remove`.")
+
+
+class ChangesOut(BaseModel):
+    id: str
+    changed_paths: list[str] = Field(description="What search finds the event by; at most 256.")
+    patch: list[Operation]
+
+
 class Problem(BaseModel):
     """RFC 9457 problem details."""
 

@@ -84,6 +84,13 @@ def test_it_is_the_answer_of_the_url(logged: Logged) -> None:
     assert b'{"data":[' + b",".join(logged.bodies) + b"]," in everything
 
 
+def test_fields_alone_can_be_asked_for_and_nothing_else_in_the_url(logged: Logged) -> None:
+    answer = logged.client.post("/logs/search?fields=action", json={"query": LEAVES[4]}).json()
+    assert [set(event) for event in answer["data"]] == [{"action"}] * 2
+    refused = problem(logged.client.post("/logs/search?user_id=ana", json={}), 400, "invalid_query")
+    assert refused["errors"][0]["loc"] == ["query", "user_id"]
+
+
 @pytest.mark.parametrize("limit", [1, 4])
 def test_pages_join_to_the_whole(logged: Logged, limit: int) -> None:
     body: dict[str, Any] = {"query": {"or": LEAVES[:4]}, "limit": limit}
@@ -172,6 +179,8 @@ def test_a_story_is_told_in_order_across_sources(running: Service, kind: str, fi
     assert told == [f"step.{n}" for n in range(5)]
     part = client.get(path, params={"from": BASE.format("01"), "to": BASE.format("03")}).json()
     assert [event["action"] for event in part["data"]] == ["step.1", "step.2"]
+    thin = client.get(path, params={"fields": "action", "limit": 1}).json()
+    assert thin["data"] == [{"action": "step.0"}]
     assert client.get(f"/logs/{kind}/unknown").json()["data"] == []
     problem(client.get(f"/logs/{kind}/unknown", params=cursor), 400, "cursor_of_another_query")
     problem(client.get(path, params={"sort": "timestamp"}), 400, "invalid_query")

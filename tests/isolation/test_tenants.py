@@ -149,7 +149,7 @@ def story(kind: str) -> Callable[[Pair], None]:
 def read_one(pair: Pair) -> None:
     unknown = pair.mine.get(f"/logs/{uuid.uuid4()}", headers=REQUEST)
     for id_ in pair.their_ids[:3]:
-        for path in (id_, f"{id_}?wait=0.2"):
+        for path in (id_, f"{id_}?wait=0.2", f"{id_}?fields=id"):
             answer = silent(pair, pair.mine.get(f"/logs/{path}", headers=REQUEST))
             assert (answer.status_code, answer.content) == (404, unknown.content)
             assert _comparable(answer) == _comparable(unknown)
@@ -157,6 +157,18 @@ def read_one(pair: Pair) -> None:
     etag = pair.theirs.get(f"/logs/{pair.their_ids[0]}").headers["ETag"]
     answer = pair.mine.get(f"/logs/{pair.their_ids[0]}", headers={"If-None-Match": etag, **REQUEST})
     assert (answer.status_code, answer.content) == (404, unknown.content)
+
+
+def facets(pair: Pair) -> None:
+    """The same name may stand for different paths; neither declaration shows in the other."""
+    declared = {"facets": [{"name": "which", "path": "metadata.of.the", "type": "keyword"}]}
+    assert pair.theirs.put("/facets", json=declared).status_code == 200
+    assert silent(pair, pair.mine.get("/facets")).json()["facets"] == []
+    changed = {"facets": [{"name": "which", "path": "metadata.n", "type": "number"}]}
+    assert silent(pair, pair.mine.put("/facets", json=changed)).json()["facets"] == changed["facets"]
+    assert pair.theirs.get("/facets").json()["facets"] == declared["facets"]
+    for client in (pair.mine, pair.theirs):
+        assert client.put("/facets", json={"facets": []}).json()["facets"] == []
 
 
 def read_job(pair: Pair) -> None:
@@ -175,6 +187,14 @@ def refused_as_unknown(pair: Pair, method: str, path: str) -> None:
     answer = silent(pair, pair.mine.request(method, path.format(pair.their_job), headers=REQUEST))
     assert (answer.status_code, answer.content) == (404, unknown.content)
     assert _comparable(answer) == _comparable(unknown)
+
+
+def read_changes(pair: Pair) -> None:
+    unknown = pair.mine.get(f"/logs/{uuid.uuid4()}/changes", headers=REQUEST)
+    for id_ in pair.their_ids[:3]:
+        answer = silent(pair, pair.mine.get(f"/logs/{id_}/changes", headers=REQUEST))
+        assert (answer.status_code, answer.content) == (404, unknown.content)
+        assert _comparable(answer) == _comparable(unknown)
 
 
 def exchange_key(pair: Pair) -> None:
@@ -212,8 +232,11 @@ CASES: dict[tuple[str, str], Callable[[Pair], None]] = {
     ("get", "/api/v1/logs/trace/{trace_id}"): story("trace"),
     ("get", "/api/v1/logs/request/{request_id}"): story("request"),
     ("get", "/api/v1/logs/{event_id}"): read_one,
+    ("get", "/api/v1/facets"): facets,
+    ("put", "/api/v1/facets"): facets,
     ("get", "/api/v1/jobs/{job_id}"): read_job,
     ("post", "/api/v1/jobs/{job_id}/retry"): retry_job,
+    ("get", "/api/v1/logs/{event_id}/changes"): read_changes,
     ("post", "/api/v1/token"): exchange_key,
     ("post", "/api/v1/tenants"): create_tenant,
     ("post", "/api/v1/tenants/{tenant_id}/tokens"): issue_token,

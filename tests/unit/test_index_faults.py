@@ -49,8 +49,7 @@ class Recorded:
         self.answers["_bulk"] = (200, {"items": [{"create": item} for item in items]})
 
     async def handle(self, request: web.Request) -> web.Response:
-        kind = request.path.rsplit("/", 1)[-1]
-        kind = kind if kind.startswith("_") else "PUT"
+        kind = next((part for part in request.path.split("/") if part.startswith("_")), "PUT")
         self.asked.append(kind)
         await self.goes_on.wait()
         status, body = self.answers.get(kind, (404, ""))
@@ -133,9 +132,19 @@ async def test_an_alias_that_stays_away_is_no_endless_loop(server: Server) -> No
     recorded, index = server
     recorded.bulk(NO_ALIAS)
     recorded.answers["PUT"] = (400, {"error": {"type": "resource_already_exists_exception"}, "status": 400})
+    recorded.answers |= {"_cluster": (200, {}), "_aliases": (200, {})}
     with pytest.raises(Unavailable):
         await write(index)
-    assert recorded.asked == ["_bulk", "PUT", "_bulk"]
+    assert recorded.asked == ["_bulk", "PUT", "_cluster", "_aliases", "_bulk"]
+
+
+async def test_an_index_whose_shard_does_not_start_gets_no_alias(server: Server) -> None:
+    recorded, index = server
+    recorded.bulk(NO_ALIAS)
+    recorded.answers |= {"PUT": (200, {}), "_cluster": (408, {"timed_out": True})}
+    with pytest.raises(Unavailable):
+        await write(index)
+    assert recorded.asked == ["_bulk", "PUT", "_cluster"]
 
 
 @pytest.mark.parametrize("status", [400, 401, 403, 404, 408, 413, 429, 500, 502, 503, 504])
