@@ -9,8 +9,10 @@ from starlette.requests import Request
 
 from api.auth import Authenticator
 from api.bodies import Admission
+from api.exports import ExportSlots
 from api.tokens import TokenIssuer
 from core.commit import GroupCommit
+from core.export.source import Source
 from core.ingest import Ingest
 from core.search import Search
 from core.settings import Settings
@@ -27,6 +29,8 @@ class State:
     commit: GroupCommit
     ingest: Ingest
     search: Search
+    exports: Source
+    export_slots: ExportSlots
 
 
 def state_of(request: Request) -> State:

@@ -111,12 +111,16 @@ def _parquet() -> Encoder:
 
 @dataclass(frozen=True, slots=True)
 class Format:
-    """`resumed` makes the rest of a file that was begun; None: such a file cannot be gone on with."""
+    """`resumed` makes the rest of a file that was begun; None: such a file cannot be gone on with.
+
+    `threaded`: a batch takes some ms to encode.
+    """
 
     name: str
     media_type: str
     fresh: Callable[[], Encoder]
     resumed: Callable[[], Encoder] | None
+    threaded: bool = False
 
 
 FORMATS: Final = {
@@ -124,7 +128,7 @@ FORMATS: Final = {
     for made in (
         Format("ndjson", "application/x-ndjson", NdjsonEncoder, NdjsonEncoder),
         Format("json", "application/json", JsonEncoder, lambda: JsonEncoder(continued=True)),
-        Format("csv", "text/csv; charset=utf-8", CsvEncoder, lambda: CsvEncoder(header=False)),
-        Format("parquet", "application/vnd.apache.parquet", _parquet, None),
+        Format("csv", "text/csv; charset=utf-8", CsvEncoder, lambda: CsvEncoder(header=False), True),
+        Format("parquet", "application/vnd.apache.parquet", _parquet, None, True),
     )
 }

@@ -40,14 +40,17 @@ class Source:
         Its end is the one asked for, or now, once the ledger says that all accepted before it is stored and indexed;
         when that takes longer than `wait` seconds, the moment that the ledger vouches for.
         """
-        asked = query.received_at
-        end = min(instant.now_us(), asked.end if asked.end is not None else 1 << 62)
-        end = min(end, await self._settled(scope, end, wait))
+        asked = query.received_at.end
+        end = min(instant.now_us(), asked if asked is not None else 1 << 62)
+        return await self.until(scope, tenant, query, min(end, await self._settled(scope, end, wait)))
+
+    async def until(self, scope: TenantScope, tenant: Tenant, query: EventQuery, end: int) -> EventQuery:
+        """The query with that end of `received_at`, oldest first; raises `Unavailable` while its index has holes."""
         # No event is older than its tenant; the day is for clocks that differ.
-        start = max(asked.start or 0, tenant.created_at - _DAY, 0)
-        bounds = Range(start, max(start, end))
+        start = max(query.received_at.start or 0, tenant.created_at - _DAY, 0)
         if query.needs_index and await self._ledger.rebuilding(scope.tenant_id):
             raise Unavailable("index", "the index is being rebuilt, and an export through it would have holes")
+        bounds = Range(start, max(start, end))
         return msgspec.structs.replace(query, received_at=bounds, sort="received_at", descending=False)
 
     def batches(self, scope: TenantScope, query: EventQuery, after: Position | None) -> AsyncGenerator[Drained, None]:
