@@ -24,7 +24,7 @@ from api.middleware import Envelope, unforeseen
 from api.openapi import describe_permissions, extra_schemas, without_the_frameworks_own
 from api.problems import problem, problem_of
 from api.protocol import BoundedProtocol
-from api.routes import access, changes, docs, facets, jobs, logs, searching, service
+from api.routes import access, changes, docs, facets, jobs, logs, searches, searching, service
 from api.state import State
 from api.tokens import SigningKey, TokenIssuer, TokenVerifier
 from core import telemetry
@@ -43,6 +43,7 @@ _BEAT_SECONDS = 1.0
 _ROUTERS = (
     logs.router,
     searching.router,
+    searches.router,
     jobs.router,
     changes.router,
     facets.router,
