@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from core.adapters.store.client import Database
+from core.catalogue import Catalogues
 from core.errors import Unavailable
 from core.jobs import Jobs
 from core.ports import Control, EventIndex, EventStore, Ledger, Outbox, Parking, Queue
@@ -33,6 +34,7 @@ class Backends:
     control: Control
     index: EventIndex
     jobs: Jobs
+    catalogues: Catalogues
 
 
 @asynccontextmanager
@@ -43,6 +45,7 @@ async def open_backends(settings: Settings) -> AsyncIterator[Backends]:
     index need not be up.
     """
     from core.adapters.index.opensearch import open_index
+    from core.adapters.store.catalogues import MongoCatalogues
     from core.adapters.store.client import open_client
     from core.adapters.store.events import MongoEventStore
     from core.adapters.store.jobs import MongoJobs
@@ -71,6 +74,7 @@ async def open_backends(settings: Settings) -> AsyncIterator[Backends]:
             control=await _control(database),
             index=index,
             jobs=MongoJobs(database),
+            catalogues=MongoCatalogues(database),
         )
 
 

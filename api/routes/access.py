@@ -4,22 +4,21 @@ from __future__ import annotations
 
 import base64
 import binascii
-from typing import Final, TypeVar
+from typing import Final
 from urllib.parse import parse_qs, unquote
 
 import msgspec
 from fastapi import APIRouter, Request
-from pydantic import BaseModel, ValidationError
 
 from api import bodies
+from api.models import read_model
 from api.openapi import answer, body_of, needs, problems
 from api.schemas.access import KeyOut, TenantIn, TenantOut, TokenIn, TokenOut
 from api.state import state_of
 from core import accounts
 from core.access import Permission, Role
-from core.errors import FieldError, Invalid, Unauthenticated
+from core.errors import Invalid, Unauthenticated
 
-_Model = TypeVar("_Model", bound=BaseModel)
 router = APIRouter(tags=["access"])
 TOKEN_SECONDS: Final = 900
 _MAX_BODY_BYTES: Final = 16 * 1024
@@ -85,7 +84,7 @@ async def exchange(request: Request) -> TokenOut:
 async def create_tenant(request: Request) -> TenantOut:
     state = state_of(request)
     await state.authenticator.require_platform(request)
-    body = await _read(request, TenantIn)
+    body = await read_model(request, TenantIn)
     tenant = await accounts.create_tenant(state.backends.control, body.name)
     key, secret = await accounts.create_key(state.backends.control, tenant, "first", (Role.ADMIN,))
     return TenantOut(
@@ -107,7 +106,7 @@ async def create_tenant(request: Request) -> TenantOut:
 async def issue_token(request: Request, tenant_id: str) -> TokenOut:
     state = state_of(request)
     access = await state.authenticator.managed_tenant(request, tenant_id)
-    body = await _read(request, TokenIn)
+    body = await read_model(request, TokenIn)
     token = state.issuer.issue(
         subject=access.scope.actor,
         tenant_id=access.tenant.id,
@@ -115,20 +114,6 @@ async def issue_token(request: Request, tenant_id: str) -> TokenOut:
         lifetime=body.expires_in,
     )
     return TokenOut(access_token=token, expires_in=body.expires_in)
-
-
-async def _read(request: Request, model: type[_Model]) -> _Model:
-    """The body as `model`, read within a bound and only once the caller is known: no signature may name it."""
-    if bodies.media_type(request) not in ("", "application/json"):
-        raise Invalid("Content-Type must be application/json", code="unsupported_media_type")
-    body = await bodies.read(request, _MAX_BODY_BYTES)
-    try:
-        return model.model_validate_json(body)
-    except ValidationError as error:
-        found = error.errors(include_url=False, include_context=False, include_input=False)
-        faults = [FieldError(("body", *fault["loc"]), fault["msg"], fault["type"]) for fault in found]
-        detail = "; ".join(f"{'.'.join(map(str, fault.loc))}: {fault.msg}" for fault in faults)
-        raise Invalid(detail, code="invalid_request", errors=faults) from None
 
 
 async def _credentials(request: Request) -> tuple[str, str]:
