@@ -24,7 +24,7 @@ from api.middleware import Envelope, unforeseen
 from api.openapi import describe_permissions, extra_schemas, without_the_frameworks_own
 from api.problems import problem, problem_of
 from api.protocol import BoundedProtocol
-from api.routes import access, catalogue, changes, docs, jobs, logs, service
+from api.routes import access, catalogue, changes, docs, facets, jobs, logs, searching, service
 from api.state import State
 from api.tokens import SigningKey, TokenIssuer, TokenVerifier
 from core import telemetry
@@ -44,8 +44,10 @@ _BEAT_SECONDS = 1.0
 _ROUTERS = (
     logs.router,
     catalogue.router,
+    searching.router,
     jobs.router,
     changes.router,
+    facets.router,
     access.router,
     service.router,
     docs.router,

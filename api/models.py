@@ -14,7 +14,7 @@ _Model = TypeVar("_Model", bound=BaseModel)
 MAX_BODY_BYTES: Final = 16 * 1024
 
 
-async def read_model(request: Request, model: type[_Model], limit: int = MAX_BODY_BYTES) -> _Model:
+async def read_body(request: Request, model: type[_Model], limit: int = MAX_BODY_BYTES) -> _Model:
     """The body as `model`, read within `limit` bytes and only once the caller is known: no signature may name it."""
     if bodies.media_type(request) not in ("", "application/json"):
         raise Invalid("Content-Type must be application/json", code="unsupported_media_type")

@@ -10,6 +10,8 @@ from api.problems import MEDIA_TYPE, TITLES
 from api.schemas.access import TenantIn, TokenIn
 from api.schemas.catalogue import CatalogueIn
 from api.schemas.events import BulkEventIn, EventIn, Problem
+from api.schemas.facets import FacetsIn
+from api.schemas.searches import SearchIn
 from core.access import ROLE_PERMISSIONS, Permission, Role
 from core.event import KEYWORD_FIELDS
 from core.query import DEFAULT_LIMIT, MAX_LIMIT
@@ -38,7 +40,7 @@ def needs(permission: Permission | None) -> dict[str, Any]:
 
 def describe_permissions(schema: dict[str, Any]) -> None:
     """Say in each operation which roles hold its `x-permission`: in `x-roles`, and in words for people."""
-    operations = [(path, operation) for path, found in schema["paths"].items() for operation in found.values()]
+    operations = ((path, operation) for path, found in schema["paths"].items() for operation in found.values())
     for path, operation in operations:
         if operation.get(_PERMISSION, "none") == "none":
             continue
@@ -93,7 +95,7 @@ def example_of(model: type[BaseModel]) -> dict[str, Any]:
 def extra_schemas() -> dict[str, Any]:
     """Schemas that no route's signature names."""
     schemas: dict[str, Any] = {}
-    for model in (Problem, EventIn, BulkEventIn, TenantIn, CatalogueIn, TokenIn):
+    for model in (Problem, EventIn, BulkEventIn, CatalogueIn, FacetsIn, SearchIn, TenantIn, TokenIn):
         schema = model.model_json_schema(ref_template="#/components/schemas/{model}")
         schemas |= schema.pop("$defs", {})
         schemas[model.__name__] = schema

@@ -11,10 +11,12 @@ from dataclasses import dataclass
 from typing import Final
 
 from core.adapters.store.client import Database
+from core.breaker import Breaker, guarded
 from core.catalogue import Catalogues
 from core.errors import Unavailable
+from core.facet_source import FacetSource
 from core.jobs import Jobs
-from core.ports import Control, EventIndex, EventStore, Ledger, Outbox, Parking, Queue
+from core.ports import Control, EventFeed, EventIndex, EventStore, Ledger, Outbox, Parking, Queue
 from core.settings import FileQueueSettings, Settings
 
 log = logging.getLogger(__name__)
@@ -33,8 +35,11 @@ class Backends:
     ledger: Ledger
     control: Control
     index: EventIndex
+    feed: EventFeed
     jobs: Jobs
     catalogues: Catalogues
+    breakers: dict[str, Breaker]
+    """By dependency; the ports above are behind them."""
 
 
 @asynccontextmanager
@@ -48,6 +53,7 @@ async def open_backends(settings: Settings) -> AsyncIterator[Backends]:
     from core.adapters.store.catalogues import MongoCatalogues
     from core.adapters.store.client import open_client
     from core.adapters.store.events import MongoEventStore
+    from core.adapters.store.feed import MongoEventFeed
     from core.adapters.store.jobs import MongoJobs
     from core.adapters.store.ledger import MongoLedger
     from core.adapters.store.outbox import MongoOutbox
@@ -57,24 +63,29 @@ async def open_backends(settings: Settings) -> AsyncIterator[Backends]:
         client = open_client(settings.mongodb_url.get_secret_value())
         stack.callback(client.close)
         database = client[settings.mongodb_database]
+        breakers = {name: Breaker(name) for name in ("store", "index")}
+        control = guarded(await _control(database), breakers["store"])
         index = open_index(
             settings.opensearch_url.get_secret_value(),
             shards=settings.index_shards,
             replicas=settings.index_replicas,
+            facets_of=FacetSource(control).of,
         )
         stack.push_async_callback(index.aclose)
         queue = _queue(settings)
         stack.push_async_callback(queue.aclose)
         yield Backends(
             queue=queue,
-            store=MongoEventStore(database),
-            parking=MongoParking(database),
-            outbox=MongoOutbox(database),
-            ledger=MongoLedger(database),
-            control=await _control(database),
-            index=index,
-            jobs=MongoJobs(database),
-            catalogues=MongoCatalogues(database),
+            store=guarded(MongoEventStore(database), breakers["store"]),
+            parking=guarded(MongoParking(database), breakers["store"]),
+            outbox=guarded(MongoOutbox(database), breakers["store"]),
+            ledger=guarded(MongoLedger(database), breakers["store"]),
+            control=control,
+            index=guarded(index, breakers["index"]),
+            feed=MongoEventFeed(database),
+            jobs=guarded(MongoJobs(database), breakers["store"]),
+            catalogues=guarded(MongoCatalogues(database), breakers["store"]),
+            breakers=breakers,
         )
 
 

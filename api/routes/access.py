@@ -11,7 +11,7 @@ import msgspec
 from fastapi import APIRouter, Request
 
 from api import bodies
-from api.models import read_model
+from api.models import read_body
 from api.openapi import answer, body_of, needs, problems
 from api.schemas.access import KeyOut, TenantIn, TenantOut, TokenIn, TokenOut
 from api.state import state_of
@@ -84,7 +84,7 @@ async def exchange(request: Request) -> TokenOut:
 async def create_tenant(request: Request) -> TenantOut:
     state = state_of(request)
     await state.authenticator.require_platform(request)
-    body = await read_model(request, TenantIn)
+    body = await read_body(request, TenantIn)
     tenant = await accounts.create_tenant(state.backends.control, body.name)
     key, secret = await accounts.create_key(state.backends.control, tenant, "first", (Role.ADMIN,))
     return TenantOut(
@@ -106,7 +106,7 @@ async def create_tenant(request: Request) -> TenantOut:
 async def issue_token(request: Request, tenant_id: str) -> TokenOut:
     state = state_of(request)
     access = await state.authenticator.managed_tenant(request, tenant_id)
-    body = await read_model(request, TokenIn)
+    body = await read_body(request, TokenIn)
     token = state.issuer.issue(
         subject=access.scope.actor,
         tenant_id=access.tenant.id,

@@ -9,7 +9,7 @@ import msgspec
 from fastapi import APIRouter, Request
 from starlette.responses import Response
 
-from api.models import read_model
+from api.models import read_body
 from api.openapi import answer, body_of, example_of, needs, problems
 from api.schemas.catalogue import CatalogueHeadOut, CatalogueIn, CatalogueOut, CatalogueVersionsOut
 from api.schemas.events import EventIn
@@ -69,7 +69,7 @@ async def read_catalogue(request: Request) -> Response:
 async def replace_catalogue(request: Request) -> Response:
     state = state_of(request)
     access = await state.authenticator.tenant_access(request, Permission.MANAGE)
-    body = await read_model(request, CatalogueIn, MAX_CATALOGUE_BYTES)
+    body = await read_body(request, CatalogueIn, MAX_CATALOGUE_BYTES)
     actions = {name: Action(name, each.schema_, each.description) for name, each in body.actions.items()}
     # In a thread: a catalogue of 1 MiB takes a quarter of a second to compile.
     await asyncio.to_thread(check_actions, actions)
