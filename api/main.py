@@ -25,7 +25,7 @@ from api.openapi import describe_permissions, extra_schemas, without_the_framewo
 from api.packing import Packing
 from api.problems import problem, problem_of
 from api.protocol import BoundedProtocol
-from api.routes import access, changes, docs, jobs, logs, service
+from api.routes import access, changes, docs, facets, jobs, logs, service
 from api.state import State
 from api.tokens import SigningKey, TokenIssuer, TokenVerifier
 from core import telemetry
@@ -45,6 +45,7 @@ _ROUTERS = (
     logs.router,
     jobs.router,
     changes.router,
+    facets.router,
     access.router,
     service.router,
     docs.router,

@@ -9,6 +9,7 @@ from pydantic import BaseModel
 from api.problems import MEDIA_TYPE, TITLES
 from api.schemas.access import TenantIn, TokenIn
 from api.schemas.events import BulkEventIn, EventIn, Problem
+from api.schemas.facets import FacetsIn
 from core.access import ROLE_PERMISSIONS, Permission, Role
 from core.event import KEYWORD_FIELDS
 from core.query import DEFAULT_LIMIT, MAX_LIMIT
@@ -37,12 +38,13 @@ def needs(permission: Permission | None) -> dict[str, Any]:
 
 def describe_permissions(schema: dict[str, Any]) -> None:
     """Say in each operation which roles hold its `x-permission`: in `x-roles`, and in words for people."""
-    for operation in (operation for path in schema["paths"].values() for operation in path.values()):
+    operations = ((path, operation) for path, found in schema["paths"].items() for operation in found.values())
+    for path, operation in operations:
         if operation.get(_PERMISSION, "none") == "none":
             continue
         permission = Permission(operation[_PERMISSION])
         roles = [role.value for role, held in ROLE_PERMISSIONS.items() if permission in held]
-        if permission is Permission.MANAGE:
+        if permission is Permission.MANAGE and "{tenant_id}" in path:
             roles.append(Role.PLATFORM.value)  # of any tenant, which it names in the path
         operation["x-roles"] = roles
         told = f"Needs `{permission.value}`, which the roles {' and '.join(f'`{role}`' for role in roles)} have."
@@ -91,7 +93,7 @@ def example_of(model: type[BaseModel]) -> dict[str, Any]:
 def extra_schemas() -> dict[str, Any]:
     """Schemas that no route's signature names."""
     schemas: dict[str, Any] = {}
-    for model in (Problem, EventIn, BulkEventIn, TenantIn, TokenIn):
+    for model in (Problem, EventIn, BulkEventIn, FacetsIn, TenantIn, TokenIn):
         schema = model.model_json_schema(ref_template="#/components/schemas/{model}")
         schemas |= schema.pop("$defs", {})
         schemas[model.__name__] = schema

@@ -97,6 +97,10 @@ class Blocked(Unavailable):
     """A dependency answers but will not take writes (shard limit, read-only block, full disk): retry, with an alarm."""
 
 
+class HistoryLost(OcelotError):
+    """A watch cannot tell all that was stored since its mark: the server has forgotten some of it."""
+
+
 class UndecodableEnvelope(OcelotError):
     """A queue message that no version of Ocelot wrote, or a damaged one."""
 

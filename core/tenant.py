@@ -10,6 +10,7 @@ from typing import Final, final
 
 from core.access import Permission, Role, permissions_of
 from core.errors import Forbidden, Unauthenticated
+from core.facets import NONE, Facets
 from core.placement import Placement
 
 TENANT_ID: Final = re.compile(r"[a-z0-9]{8,32}")
@@ -33,6 +34,7 @@ class Tenant:
     created_at: int
     status: TenantStatus = TenantStatus.ACTIVE
     placements: tuple[Placement, ...] = (Placement(),)
+    facets: Facets = NONE
 
 
 @dataclass(frozen=True, slots=True)

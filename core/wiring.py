@@ -12,8 +12,9 @@ from typing import Final
 
 from core.adapters.store.client import Database
 from core.errors import Unavailable
+from core.facet_source import FacetSource
 from core.jobs import Jobs
-from core.ports import Control, EventIndex, EventStore, Ledger, Outbox, Parking, Queue
+from core.ports import Control, EventFeed, EventIndex, EventStore, Ledger, Outbox, Parking, Queue
 from core.settings import FileQueueSettings, Settings
 
 log = logging.getLogger(__name__)
@@ -32,6 +33,7 @@ class Backends:
     ledger: Ledger
     control: Control
     index: EventIndex
+    feed: EventFeed
     jobs: Jobs
 
 
@@ -45,6 +47,7 @@ async def open_backends(settings: Settings) -> AsyncIterator[Backends]:
     from core.adapters.index.opensearch import open_index
     from core.adapters.store.client import open_client
     from core.adapters.store.events import MongoEventStore
+    from core.adapters.store.feed import MongoEventFeed
     from core.adapters.store.jobs import MongoJobs
     from core.adapters.store.ledger import MongoLedger
     from core.adapters.store.outbox import MongoOutbox
@@ -54,10 +57,12 @@ async def open_backends(settings: Settings) -> AsyncIterator[Backends]:
         client = open_client(settings.mongodb_url.get_secret_value())
         stack.callback(client.close)
         database = client[settings.mongodb_database]
+        control = await _control(database)
         index = open_index(
             settings.opensearch_url.get_secret_value(),
             shards=settings.index_shards,
             replicas=settings.index_replicas,
+            facets_of=FacetSource(control).of,
         )
         stack.push_async_callback(index.aclose)
         queue = _queue(settings)
@@ -68,8 +73,9 @@ async def open_backends(settings: Settings) -> AsyncIterator[Backends]:
             parking=MongoParking(database),
             outbox=MongoOutbox(database),
             ledger=MongoLedger(database),
-            control=await _control(database),
+            control=control,
             index=index,
+            feed=MongoEventFeed(database),
             jobs=MongoJobs(database),
         )
 

@@ -88,7 +88,7 @@ async def create_tenant(request: Request, response: Response) -> TenantOut:
     response.headers.update(UNPACKED)
     state = state_of(request)
     await state.authenticator.require_platform(request)
-    body = await _read(request, TenantIn)
+    body = await read_body(request, TenantIn)
     tenant = await accounts.create_tenant(state.backends.control, body.name)
     key, secret = await accounts.create_key(state.backends.control, tenant, "first", (Role.ADMIN,))
     return TenantOut(
@@ -111,7 +111,7 @@ async def issue_token(request: Request, response: Response, tenant_id: str) -> T
     response.headers.update(UNPACKED)
     state = state_of(request)
     access = await state.authenticator.managed_tenant(request, tenant_id)
-    body = await _read(request, TokenIn)
+    body = await read_body(request, TokenIn)
     token = state.issuer.issue(
         subject=access.scope.actor,
         tenant_id=access.tenant.id,
@@ -121,11 +121,11 @@ async def issue_token(request: Request, response: Response, tenant_id: str) -> T
     return TokenOut(access_token=token, expires_in=body.expires_in)
 
 
-async def _read(request: Request, model: type[_Model]) -> _Model:
+async def read_body(request: Request, model: type[_Model], limit: int = _MAX_BODY_BYTES) -> _Model:
     """The body as `model`, read within a bound and only once the caller is known: no signature may name it."""
     if bodies.media_type(request) not in ("", "application/json"):
         raise Invalid("Content-Type must be application/json", code="unsupported_media_type")
-    body = await bodies.read(request, _MAX_BODY_BYTES)
+    body = await bodies.read(request, limit)
     try:
         return model.model_validate_json(body)
     except ValidationError as error:

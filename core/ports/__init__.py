@@ -7,6 +7,7 @@ when it answers but takes no writes). Nothing here retries: retries are the call
 from __future__ import annotations
 
 from core.ports.control import AccessSnapshot, ApiKey, Control
+from core.ports.feed import EventFeed, FeedEvent, Reading, Watch
 from core.ports.index import EventIndex, Hit, HitPage, IndexDocument, IndexOutcome
 from core.ports.ledger import Heartbeat, Ledger, Receipt
 from core.ports.pending import Outbox, OutboxEntry, Parked, Parking
@@ -18,8 +19,10 @@ __all__ = [
     "ApiKey",
     "Control",
     "Depth",
+    "EventFeed",
     "EventIndex",
     "EventStore",
+    "FeedEvent",
     "Heartbeat",
     "Hit",
     "HitPage",
@@ -34,8 +37,10 @@ __all__ = [
     "Parked",
     "Parking",
     "Queue",
+    "Reading",
     "Receipt",
     "StorePage",
     "StoreRow",
     "Stored",
+    "Watch",
 ]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from core.facets import Facets
 from core.tenant import Tenant
 
 
@@ -39,6 +40,12 @@ class Control(Protocol):
     async def tenant(self, tenant_id: str) -> Tenant | None: ...
 
     async def tenants(self) -> list[Tenant]: ...
+
+    async def facets(self) -> dict[str, Facets]:
+        """The facets of each tenant that ever declared some."""
+
+    async def replace_facets(self, tenant_id: str, old: Facets, new: Facets) -> bool:
+        """Whether the tenant's facets were `old`, by their serial, and are `new` now."""
 
     async def create_key(self, key: ApiKey) -> None: ...
 

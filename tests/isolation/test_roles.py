@@ -55,6 +55,8 @@ ROWS: Final[dict[tuple[str, str], Row]] = {
     ("post", "/api/v1/logs/bulk"): Row("admin writer", 202, EVENT),
     ("get", "/api/v1/logs"): Row("admin reader"),
     ("get", "/api/v1/logs/{event_id}"): Row("admin reader", 200, {"params": {"wait": "20"}}, an_event),
+    ("get", "/api/v1/facets"): Row("admin reader"),
+    ("put", "/api/v1/facets"): Row("admin", 200, {"json": {"facets": []}}),
     ("get", "/api/v1/jobs/{job_id}"): Row("admin reader", 404, made=no_job),
     ("post", "/api/v1/jobs/{job_id}/retry"): Row("admin reader", 404, made=no_job),
     ("get", "/api/v1/logs/{event_id}/changes"): Row("admin reader", 200, {"params": {"wait": "20"}}, an_event),

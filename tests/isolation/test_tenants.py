@@ -131,6 +131,18 @@ def read_one(pair: Pair) -> None:
     assert (answer.status_code, answer.content) == (404, unknown.content)
 
 
+def facets(pair: Pair) -> None:
+    """The same name may stand for different paths; neither declaration shows in the other."""
+    declared = {"facets": [{"name": "which", "path": "metadata.of.the", "type": "keyword"}]}
+    assert pair.theirs.put("/facets", json=declared).status_code == 200
+    assert silent(pair, pair.mine.get("/facets")).json()["facets"] == []
+    changed = {"facets": [{"name": "which", "path": "metadata.n", "type": "number"}]}
+    assert silent(pair, pair.mine.put("/facets", json=changed)).json()["facets"] == changed["facets"]
+    assert pair.theirs.get("/facets").json()["facets"] == declared["facets"]
+    for client in (pair.mine, pair.theirs):
+        assert client.put("/facets", json={"facets": []}).json()["facets"] == []
+
+
 def read_job(pair: Pair) -> None:
     refused_as_unknown(pair, "GET", "/jobs/{}")
     assert pair.theirs.get(f"/jobs/{pair.their_job}").status_code == 200
@@ -189,6 +201,8 @@ CASES: dict[tuple[str, str], Callable[[Pair], None]] = {
     ("post", "/api/v1/logs/bulk"): send_many,
     ("get", "/api/v1/logs"): search,
     ("get", "/api/v1/logs/{event_id}"): read_one,
+    ("get", "/api/v1/facets"): facets,
+    ("put", "/api/v1/facets"): facets,
     ("get", "/api/v1/jobs/{job_id}"): read_job,
     ("post", "/api/v1/jobs/{job_id}/retry"): retry_job,
     ("get", "/api/v1/logs/{event_id}/changes"): read_changes,

@@ -11,6 +11,7 @@ from __future__ import annotations
 from typing import Any, Final
 
 from core.event import FREE_FIELDS, KEYWORD_FIELDS
+from core.facets import MARKS, SLOTS, FacetType
 
 FLAG: Final = "index_reduced"
 ANALYZER: Final = "words"
@@ -31,6 +32,14 @@ _KEYWORD: Final = {"type": "keyword"}
 _UNINDEXED: Final = {"type": "keyword", "index": False, "doc_values": False}
 # Looked up, never sorted or aggregated by: the column would only cost disk.
 _LOOKUP: Final = {"type": "keyword", "doc_values": False}
+
+
+_SLOT_TYPES: Final = {
+    FacetType.KEYWORD: _KEYWORD,
+    FacetType.NUMBER: {"type": "double"},
+    FacetType.DATE: {"type": "date_nanos"},
+    FacetType.IP: {"type": "ip"},
+}
 
 
 def settings(shards: int, replicas: int) -> dict[str, Any]:
@@ -80,5 +89,12 @@ def mappings() -> dict[str, Any]:
             "paths": _LOOKUP,
             "changed_paths": _KEYWORD,
             FLAG: _KEYWORD,
+            **facet_properties(),
         },
     }
+
+
+def facet_properties() -> dict[str, Any]:
+    """The slots of facets, and the field that says which facets an event was indexed with."""
+    slots = {slot: _SLOT_TYPES[kind] for kind, names in SLOTS.items() for slot in names}
+    return {MARKS: _LOOKUP, **slots}

@@ -8,9 +8,17 @@ from beanie import Document, init_beanie
 from pymongo.errors import DuplicateKeyError
 
 from core.adapters.store.client import BULK_DEADLINE, Database, store_calls
-from core.adapters.store.documents import KeyDocument, RevocationDocument, TenantDocument
+from core.adapters.store.documents import (
+    FacetRecord,
+    KeyDocument,
+    RevocationDocument,
+    TenantDocument,
+    facet_records,
+    facets_of,
+)
 from core.adapters.store.upserts import upsert
 from core.errors import Conflict
+from core.facets import Facets
 from core.ports import AccessSnapshot, ApiKey
 from core.tenant import Tenant
 
@@ -49,6 +57,30 @@ class MongoControl:
             found = await self._tenants.find_all().to_list()
         return [document.tenant() for document in sorted(found, key=lambda document: document.id)]
 
+    async def facets(self) -> dict[str, Facets]:
+        with store_calls():
+            found = (
+                await self._tenants.get_motor_collection()
+                .find({"facet_serial": {"$gt": 0}}, {"facets": 1, "facet_serial": 1})
+                .to_list(None)
+            )
+        return {
+            document["_id"]: facets_of(
+                [FacetRecord.model_validate(record) for record in document["facets"]], document["facet_serial"]
+            )
+            for document in found
+        }
+
+    async def replace_facets(self, tenant_id: str, old: Facets, new: Facets) -> bool:
+        # A tenant made before there were facets has no serial.
+        known = old.serial or {"$in": [0, None]}
+        records = [record.model_dump(mode="json") for record in facet_records(new)]
+        with store_calls():
+            changed = await self._tenants.get_motor_collection().update_one(
+                {"_id": tenant_id, "facet_serial": known}, {"$set": {"facets": records, "facet_serial": new.serial}}
+            )
+        return changed.matched_count == 1
+
     async def create_key(self, key: ApiKey) -> None:
         await _create(self._keys.of(key), "a key with this id exists")
 
@@ -77,7 +109,10 @@ class MongoControl:
 
 
 def _own(base: type[_D]) -> type[_D]:
-    body: dict[str, Any] = {"__module__": base.__module__, "__annotations__": {}}
+    # Defaults again, because Beanie puts expressions in their place on a base that it has bound once.
+    own = {name: note for name, note in base.__annotations__.items() if not base.model_fields[name].is_required()}
+    defaults = {name: base.model_fields[name].default for name in own}
+    body: dict[str, Any] = {"__module__": base.__module__, "__annotations__": own, **defaults}
     return cast("type[_D]", type(base.__name__, (base,), body))
 
 

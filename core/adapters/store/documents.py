@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Annotated
 
 from beanie import Document, Indexed
 from pydantic import BaseModel
 
+from core.facets import Facet, Facets, FacetType
 from core.placement import Period, Placement
 from core.ports import ApiKey
 from core.tenant import Tenant, TenantStatus
@@ -17,6 +19,14 @@ class PlacementRecord(BaseModel):
     period: Period
 
 
+class FacetRecord(BaseModel):
+    name: str
+    path: str
+    type: FacetType
+    slot: str
+    serial: int
+
+
 class TenantDocument(Document):
     id: str  # type: ignore[assignment]
     name: str
@@ -24,6 +34,9 @@ class TenantDocument(Document):
     created_at: int
     status: TenantStatus
     placements: list[PlacementRecord]
+    # No default_factory: Beanie reads lists of documents lazily, and passes over it for a field that is not there.
+    facets: tuple[FacetRecord, ...] = ()
+    facet_serial: int = 0
 
     class Settings:
         name = "tenants"
@@ -37,6 +50,8 @@ class TenantDocument(Document):
             created_at=tenant.created_at,
             status=tenant.status,
             placements=[PlacementRecord(since=p.since, period=p.period) for p in tenant.placements],
+            facets=facet_records(tenant.facets),
+            facet_serial=tenant.facets.serial,
         )
 
     def tenant(self) -> Tenant:
@@ -47,7 +62,16 @@ class TenantDocument(Document):
             created_at=self.created_at,
             status=self.status,
             placements=tuple(Placement(p.since, p.period) for p in self.placements),
+            facets=facets_of(self.facets, self.facet_serial),
         )
+
+
+def facet_records(facets: Facets) -> tuple[FacetRecord, ...]:
+    return tuple(FacetRecord(name=f.name, path=f.path, type=f.type, slot=f.slot, serial=f.serial) for f in facets.all)
+
+
+def facets_of(records: Sequence[FacetRecord], serial: int) -> Facets:
+    return Facets(tuple(Facet(r.name, r.path, r.type, r.slot, r.serial) for r in records), serial)
 
 
 class KeyDocument(Document):
