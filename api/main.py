@@ -22,6 +22,7 @@ from api.bodies import Admission
 from api.direct import Direct, Route
 from api.middleware import Envelope, unforeseen
 from api.openapi import describe_permissions, extra_schemas, without_the_frameworks_own
+from api.packing import Packing
 from api.problems import problem, problem_of
 from api.protocol import BoundedProtocol
 from api.routes import access, catalogue, changes, docs, facets, jobs, logs, searching, service
@@ -59,12 +60,12 @@ Send events with a token of the role `writer` or `admin`, read them with `reader
 
 
 def create_app(settings: Settings) -> ASGIApp:
-    """The whole application: the service behind its one middleware, the hot routes beside the framework."""
+    """The whole application: the service behind its middleware, the hot routes beside the framework."""
     hot = {
         ("POST", f"{PREFIX}/logs"): Route("/logs", logs.send_event),
         ("POST", f"{PREFIX}/logs/bulk"): Route("/logs/bulk", logs.send_events),
     }
-    return Envelope(Direct(create_service(settings), hot))
+    return Envelope(Packing(Direct(create_service(settings), hot)))
 
 
 def create_service(settings: Settings) -> FastAPI:

@@ -8,11 +8,12 @@ from typing import Final
 from urllib.parse import parse_qs, unquote
 
 import msgspec
-from fastapi import APIRouter, Request
+from fastapi import APIRouter, Request, Response
 
 from api import bodies
 from api.models import read_body
 from api.openapi import answer, body_of, needs, problems
+from api.packing import UNPACKED
 from api.schemas.access import KeyOut, TenantIn, TenantOut, TokenIn, TokenOut
 from api.state import state_of
 from core import accounts
@@ -59,7 +60,8 @@ _TENANT: Final = {
     responses={**answer(200, _TOKEN), **problems(400, 401, 408, 413, 415, 503)},
     openapi_extra={**needs(None), "requestBody": _CREDENTIALS},
 )
-async def exchange(request: Request) -> TokenOut:
+async def exchange(request: Request, response: Response) -> TokenOut:
+    response.headers.update(UNPACKED)
     state = state_of(request)
     client_id, client_secret = await _credentials(request)
     key = await accounts.authenticate(state.backends.control, client_id, client_secret)
@@ -81,7 +83,8 @@ async def exchange(request: Request) -> TokenOut:
     responses={**answer(201, _TENANT), **problems(400, 401, 403, 408, 413, 415, 422, 503)},
     openapi_extra={**needs(Permission.PLATFORM), "requestBody": body_of(TenantIn)},
 )
-async def create_tenant(request: Request) -> TenantOut:
+async def create_tenant(request: Request, response: Response) -> TenantOut:
+    response.headers.update(UNPACKED)
     state = state_of(request)
     await state.authenticator.require_platform(request)
     body = await read_body(request, TenantIn)
@@ -103,7 +106,8 @@ async def create_tenant(request: Request) -> TenantOut:
     responses={**answer(201, _TOKEN), **problems(400, 401, 403, 404, 408, 413, 415, 422, 503)},
     openapi_extra={**needs(Permission.MANAGE), "requestBody": body_of(TokenIn)},
 )
-async def issue_token(request: Request, tenant_id: str) -> TokenOut:
+async def issue_token(request: Request, response: Response, tenant_id: str) -> TokenOut:
+    response.headers.update(UNPACKED)
     state = state_of(request)
     access = await state.authenticator.managed_tenant(request, tenant_id)
     body = await read_body(request, TokenIn)
