@@ -54,6 +54,12 @@ def a_search(admin: Client) -> dict[str, str]:
 
 
 SEARCH: Final = {"json": {"name": "asked", "query": "action=asked"}}
+
+
+def no_version(admin: Client) -> dict[str, str]:
+    return {"version": "999"}
+
+
 EVENT: Final = {"json": {"action": "x"}}
 ROWS: Final[dict[tuple[str, str], Row]] = {
     ("post", "/api/v1/logs"): Row("admin writer", 202, EVENT),
@@ -74,6 +80,11 @@ ROWS: Final[dict[tuple[str, str], Row]] = {
     ("put", "/api/v1/searches/{search_id}"): Row("admin reader", 200, SEARCH, a_search),
     ("get", "/api/v1/searches/{search_id}/results"): Row("admin reader", made=a_search),
     ("delete", "/api/v1/searches/{search_id}"): Row("admin reader", 204, made=a_search),
+    ("get", "/api/v1/catalogue"): Row("admin writer reader"),
+    ("put", "/api/v1/catalogue"): Row("admin", 200, {"json": {"mode": "off", "actions": {"made": {}}}}),
+    ("get", "/api/v1/catalogue/versions"): Row("admin writer reader"),
+    ("get", "/api/v1/catalogue/versions/{version}"): Row("admin writer reader", 404, made=no_version),
+    ("get", "/api/v1/catalogue/openapi.json"): Row("admin writer reader"),
     # Its credentials are a key; whatever token comes along does not matter.
     ("post", "/api/v1/token"): Row("anyone", 400, {"json": {"grant_type": "x"}}),
     ("post", "/api/v1/tenants"): Row("platform", 201, {"json": {"name": "made"}}),

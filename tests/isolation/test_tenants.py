@@ -242,6 +242,26 @@ def run_search(pair: Pair) -> None:
     assert (refused.status_code, refused.json()["code"]) == (400, "bad_cursor")
 
 
+def catalogue(pair: Pair) -> None:
+    """The other's catalogue is neither shown nor asked."""
+    mark, version = "only.theirs", pair.theirs.get("/catalogue").json()["version"]
+    body = {"mode": "enforce", "actions": {mark: {"description": mark}, "file.read": {}}}
+    assert pair.theirs.put("/catalogue", json=body).status_code == 200
+    for path in ("", "/versions", "/versions/1", "/openapi.json"):
+        answer = silent(pair, pair.mine.get(f"/catalogue{path}"))
+        assert mark not in answer.text
+    assert pair.mine.get("/catalogue").json()["version"] == 0
+    assert pair.mine.post("/logs/bulk", json=[event(0)]).json()["accepted"] == 1
+    assert pair.theirs.put("/catalogue", json={"mode": "off", "actions": {}}).json()["version"] == version + 2
+
+
+def replace_catalogue(pair: Pair) -> None:
+    before = pair.theirs.get("/catalogue").content
+    answer = silent(pair, pair.mine.put("/catalogue", json={"mode": "off", "actions": {"mine": {}}}))
+    assert answer.json()["version"] == 1
+    assert pair.theirs.get("/catalogue").content == before
+
+
 def exchange_key(pair: Pair) -> None:
     form = {"grant_type": "client_credentials", "client_id": "ock_" + "0" * 24, "client_secret": "ocs_wrong"}
     assert silent(pair, pair.mine.post("/token", data=form)).status_code == 401
@@ -288,6 +308,11 @@ CASES: dict[tuple[str, str], Callable[[Pair], None]] = {
     ("put", "/api/v1/searches/{search_id}"): of_a_search("PUT", json=SAVED | {"name": "stolen"}),
     ("delete", "/api/v1/searches/{search_id}"): of_a_search("DELETE"),
     ("get", "/api/v1/searches/{search_id}/results"): run_search,
+    ("get", "/api/v1/catalogue"): catalogue,
+    ("get", "/api/v1/catalogue/versions"): catalogue,
+    ("get", "/api/v1/catalogue/versions/{version}"): catalogue,
+    ("get", "/api/v1/catalogue/openapi.json"): catalogue,
+    ("put", "/api/v1/catalogue"): replace_catalogue,
     ("post", "/api/v1/token"): exchange_key,
     ("post", "/api/v1/tenants"): create_tenant,
     ("post", "/api/v1/tenants/{tenant_id}/tokens"): issue_token,
