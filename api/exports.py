@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import re
 from collections import Counter
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Mapping
 from contextlib import aclosing, contextmanager
@@ -16,7 +15,6 @@ from starlette.types import Receive, Scope, Send
 from core import telemetry
 from core.errors import Overloaded
 from core.export.formats import Encoder
-from core.export.packing import packer
 from core.ports import Drained
 
 log = logging.getLogger(__name__)
@@ -53,25 +51,17 @@ class ExportSlots:
 
 
 async def encoded(
-    batches: AsyncGenerator[Drained, None], encoder: Encoder, *, threaded: bool, packing: str | None = None
+    batches: AsyncGenerator[Drained, None], encoder: Encoder, *, threaded: bool
 ) -> AsyncGenerator[bytes, None]:
-    """The file in pieces of a batch each; work that takes long for a batch is done in a thread."""
-    packed = packer(packing) if packing else None
-
-    def step(batch: Drained | None) -> bytes:
-        data = encoder.end() if batch is None else encoder.events(batch.events)
-        if packed is None:
-            return data
-        return packed.compress(data) + (packed.flush() if batch is None else b"")
-
-    begun = encoder.begin()
-    if begun:
-        yield packed.compress(begun) if packed else begun
+    """The file in pieces of a batch each; `threaded`: a batch is encoded in a thread."""
+    yield encoder.begin()
     async with aclosing(batches):
         async for batch in batches:
             if batch.events:
-                yield await asyncio.to_thread(step, batch) if threaded or packed else step(batch)
-    yield await asyncio.to_thread(step, None)
+                yield (
+                    await asyncio.to_thread(encoder.events, batch.events) if threaded else encoder.events(batch.events)
+                )
+    yield await asyncio.to_thread(encoder.end)
 
 
 class StreamedFile(Response):
@@ -136,16 +126,6 @@ class StreamedFile(Response):
     async def _patiently(self, sent: Awaitable[None]) -> None:
         async with asyncio.timeout(self._stall):
             await sent
-
-
-def accepted_packing(header: str) -> str | None:
-    """The packing that an Accept-Encoding asks for: zstd before gzip, none unless it is named."""
-    offered = {}
-    for part in header.lower().split(","):
-        name, *parameters = (piece.strip() for piece in part.split(";"))
-        weights = [parameter[2:] for parameter in parameters if parameter.startswith("q=")]
-        offered[name] = not weights or re.fullmatch(r"0(\.0*)?", weights[0]) is None
-    return next((name for name in ("zstd", "gzip") if offered.get(name)), None)
 
 
 @contextmanager

@@ -23,12 +23,14 @@ from api.direct import Direct, Route
 from api.exports import ExportSlots
 from api.middleware import Envelope, unforeseen
 from api.openapi import describe_permissions, extra_schemas, without_the_frameworks_own
+from api.packing import Packing
 from api.problems import problem, problem_of
 from api.protocol import BoundedProtocol
-from api.routes import access, changes, docs, export, facets, jobs, logs, searching, service
+from api.routes import access, catalogue, changes, docs, export, facets, jobs, logs, searches, searching, service
 from api.state import State
 from api.tokens import SigningKey, TokenIssuer, TokenVerifier
 from core import telemetry
+from core.catalogue import CatalogueCache
 from core.commit import GroupCommit
 from core.errors import OcelotError
 from core.export.source import Source
@@ -45,7 +47,9 @@ _BEAT_SECONDS = 1.0
 _ROUTERS = (
     export.router,  # before the route of an event by its id
     logs.router,
+    catalogue.router,
     searching.router,
+    searches.router,
     jobs.router,
     changes.router,
     facets.router,
@@ -60,12 +64,12 @@ Send events with a token of the role `writer` or `admin`, read them with `reader
 
 
 def create_app(settings: Settings) -> ASGIApp:
-    """The whole application: the service behind its one middleware, the hot routes beside the framework."""
+    """The whole application: the service behind its middleware, the hot routes beside the framework."""
     hot = {
         ("POST", f"{PREFIX}/logs"): Route("/logs", logs.send_event),
         ("POST", f"{PREFIX}/logs/bulk"): Route("/logs/bulk", logs.send_events),
     }
-    return Envelope(Direct(create_service(settings), hot))
+    return Envelope(Packing(Direct(create_service(settings), hot)))
 
 
 def create_service(settings: Settings) -> FastAPI:
@@ -106,6 +110,7 @@ def _lifespan(settings: Settings) -> Callable[[FastAPI], Any]:
             await _beat(state)
             tasks = [
                 asyncio.create_task(state.authenticator.refresh_forever()),
+                asyncio.create_task(state.catalogues.refresh_forever()),
                 asyncio.create_task(_beat_forever(state)),
             ]
             yield
@@ -125,6 +130,7 @@ def _state(settings: Settings, backends: Backends, key: SigningKey) -> State:
         deadline=settings.send_deadline,
         max_pending_bytes=settings.max_in_flight_bytes,
     )
+    catalogues = CatalogueCache(backends.catalogues)
     return State(
         settings=settings,
         backends=backends,
@@ -132,7 +138,8 @@ def _state(settings: Settings, backends: Backends, key: SigningKey) -> State:
         issuer=TokenIssuer(key, settings.issuer, settings.audience),
         admission=Admission(settings.max_in_flight_bytes, settings.max_tenant_in_flight_bytes),
         commit=commit,
-        ingest=Ingest(commit),
+        ingest=Ingest(commit, catalogues),
+        catalogues=catalogues,
         exports=Source(backends.store, backends.index, backends.ledger),
         export_slots=ExportSlots(settings.max_exports, settings.max_tenant_exports),
         search=Search(backends.store, backends.index, backends.ledger, total_bound=settings.total_bound),

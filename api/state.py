@@ -11,6 +11,7 @@ from api.auth import Authenticator
 from api.bodies import Admission
 from api.exports import ExportSlots
 from api.tokens import TokenIssuer
+from core.catalogue import CatalogueCache
 from core.commit import GroupCommit
 from core.export.source import Source
 from core.ingest import Ingest
@@ -28,6 +29,7 @@ class State:
     admission: Admission
     commit: GroupCommit
     ingest: Ingest
+    catalogues: CatalogueCache
     search: Search
     exports: Source
     export_slots: ExportSlots

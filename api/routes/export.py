@@ -13,7 +13,7 @@ from fastapi import APIRouter, Request
 from starlette.responses import Response
 
 from api.auth import Access
-from api.exports import StreamedFile, accepted_packing, encoded, released_on_error
+from api.exports import StreamedFile, encoded, released_on_error
 from api.openapi import SEARCH_PARAMETERS, example_of, needs, problems
 from api.pages import parameters_of
 from api.schemas.events import EventOut
@@ -90,16 +90,13 @@ async def export_events(request: Request) -> Response:
         asked = await _asked(state, request, access, form)
         batches = await _primed(state.exports.batches(access.scope, asked.query, asked.after))
         encoder = await asyncio.to_thread(form.resumed if asked.after and form.resumed else form.fresh)
-        packing = accepted_packing(request.headers.get("accept-encoding", "")) if form.name != "parquet" else None
         headers = {
             "Content-Type": form.media_type,
             "Content-Disposition": f'attachment; filename="{file_name(access.tenant, asked.query, form.name)}"',
-            "Vary": "Accept-Encoding",
             BEFORE: instant.to_text(asked.query.received_at.end or 0),
             **({CURSOR: asked.cursor} if form.resumed else {}),
-            **({"Content-Encoding": packing} if packing else {}),
         }
-        data = encoded(batches, encoder, threaded=form.threaded, packing=packing)
+        data = encoded(batches, encoder, threaded=form.threaded)
         return StreamedFile(data, headers, check=lambda: state.authenticator.recheck(claims, access), release=release)
 
 
