@@ -17,7 +17,7 @@ class Fate(StrEnum):
     RETRY = "retry"
     """Nobody's fault here: the message goes back and comes again."""
     DEAD = "dead"
-    """The message's own fault, as of one that is no envelope: it goes back until the queue makes a dead letter of it."""
+    """The message's own fault: it goes back until the queue makes a dead letter of it."""
 
 
 @dataclass(frozen=True, slots=True)
