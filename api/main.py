@@ -25,10 +25,11 @@ from api.openapi import describe_permissions, extra_schemas, without_the_framewo
 from api.packing import Packing
 from api.problems import problem, problem_of
 from api.protocol import BoundedProtocol
-from api.routes import access, changes, docs, facets, jobs, logs, searching, service
+from api.routes import access, catalogue, changes, docs, facets, jobs, logs, searches, searching, service
 from api.state import State
 from api.tokens import SigningKey, TokenIssuer, TokenVerifier
 from core import telemetry
+from core.catalogue import CatalogueCache
 from core.commit import GroupCommit
 from core.errors import OcelotError
 from core.ingest import Ingest
@@ -43,7 +44,9 @@ _BEAT_SECONDS = 1.0
 # `changes` is the last of the log's: a path of two steps that another of them answers is not an event's.
 _ROUTERS = (
     logs.router,
+    catalogue.router,
     searching.router,
+    searches.router,
     jobs.router,
     changes.router,
     facets.router,
@@ -104,6 +107,7 @@ def _lifespan(settings: Settings) -> Callable[[FastAPI], Any]:
             await _beat(state)
             tasks = [
                 asyncio.create_task(state.authenticator.refresh_forever()),
+                asyncio.create_task(state.catalogues.refresh_forever()),
                 asyncio.create_task(_beat_forever(state)),
             ]
             yield
@@ -123,6 +127,7 @@ def _state(settings: Settings, backends: Backends, key: SigningKey) -> State:
         deadline=settings.send_deadline,
         max_pending_bytes=settings.max_in_flight_bytes,
     )
+    catalogues = CatalogueCache(backends.catalogues)
     return State(
         settings=settings,
         backends=backends,
@@ -130,7 +135,8 @@ def _state(settings: Settings, backends: Backends, key: SigningKey) -> State:
         issuer=TokenIssuer(key, settings.issuer, settings.audience),
         admission=Admission(settings.max_in_flight_bytes, settings.max_tenant_in_flight_bytes),
         commit=commit,
-        ingest=Ingest(commit),
+        ingest=Ingest(commit, catalogues),
+        catalogues=catalogues,
         search=Search(backends.store, backends.index, backends.ledger, total_bound=settings.total_bound),
     )
 

@@ -12,10 +12,11 @@ from typing import Final
 
 from core.adapters.store.client import Database
 from core.breaker import Breaker, guarded
+from core.catalogue import Catalogues
 from core.errors import Unavailable
 from core.facet_source import FacetSource
 from core.jobs import Jobs
-from core.ports import Control, EventFeed, EventIndex, EventStore, Ledger, Outbox, Parking, Queue
+from core.ports import Control, EventFeed, EventIndex, EventStore, Ledger, Outbox, Parking, Queue, SavedSearches
 from core.settings import FileQueueSettings, Settings
 
 log = logging.getLogger(__name__)
@@ -36,6 +37,8 @@ class Backends:
     index: EventIndex
     feed: EventFeed
     jobs: Jobs
+    searches: SavedSearches
+    catalogues: Catalogues
     breakers: dict[str, Breaker]
     """By dependency; the ports above are behind them."""
 
@@ -48,6 +51,7 @@ async def open_backends(settings: Settings) -> AsyncIterator[Backends]:
     index need not be up.
     """
     from core.adapters.index.opensearch import open_index
+    from core.adapters.store.catalogues import MongoCatalogues
     from core.adapters.store.client import open_client
     from core.adapters.store.events import MongoEventStore
     from core.adapters.store.feed import MongoEventFeed
@@ -55,6 +59,7 @@ async def open_backends(settings: Settings) -> AsyncIterator[Backends]:
     from core.adapters.store.ledger import MongoLedger
     from core.adapters.store.outbox import MongoOutbox
     from core.adapters.store.parking import MongoParking
+    from core.adapters.store.searches import MongoSavedSearches
 
     async with AsyncExitStack() as stack:
         client = open_client(settings.mongodb_url.get_secret_value())
@@ -80,7 +85,9 @@ async def open_backends(settings: Settings) -> AsyncIterator[Backends]:
             control=control,
             index=guarded(index, breakers["index"]),
             feed=MongoEventFeed(database),
+            searches=guarded(await MongoSavedSearches.open(database), breakers["store"]),
             jobs=guarded(MongoJobs(database), breakers["store"]),
+            catalogues=guarded(MongoCatalogues(database), breakers["store"]),
             breakers=breakers,
         )
 

@@ -4,23 +4,22 @@ from __future__ import annotations
 
 import base64
 import binascii
-from typing import Final, TypeVar
+from typing import Final
 from urllib.parse import parse_qs, unquote
 
 import msgspec
 from fastapi import APIRouter, Request, Response
-from pydantic import BaseModel, ValidationError
 
 from api import bodies
+from api.models import read_body
 from api.openapi import answer, body_of, needs, problems
 from api.packing import UNPACKED
 from api.schemas.access import KeyOut, TenantIn, TenantOut, TokenIn, TokenOut
 from api.state import state_of
 from core import accounts
 from core.access import Permission, Role
-from core.errors import FieldError, Invalid, Unauthenticated
+from core.errors import Invalid, Unauthenticated
 
-_Model = TypeVar("_Model", bound=BaseModel)
 router = APIRouter(tags=["access"])
 TOKEN_SECONDS: Final = 900
 _MAX_BODY_BYTES: Final = 16 * 1024
@@ -119,20 +118,6 @@ async def issue_token(request: Request, response: Response, tenant_id: str) -> T
         lifetime=body.expires_in,
     )
     return TokenOut(access_token=token, expires_in=body.expires_in)
-
-
-async def read_body(request: Request, model: type[_Model], limit: int = _MAX_BODY_BYTES) -> _Model:
-    """The body as `model`, read within a bound and only once the caller is known: no signature may name it."""
-    if bodies.media_type(request) not in ("", "application/json"):
-        raise Invalid("Content-Type must be application/json", code="unsupported_media_type")
-    body = await bodies.read(request, limit)
-    try:
-        return model.model_validate_json(body)
-    except ValidationError as error:
-        found = error.errors(include_url=False, include_context=False, include_input=False)
-        faults = [FieldError(("body", *fault["loc"]), fault["msg"], fault["type"]) for fault in found]
-        detail = "; ".join(f"{'.'.join(map(str, fault.loc))}: {fault.msg}" for fault in faults)
-        raise Invalid(detail, code="invalid_request", errors=faults) from None
 
 
 async def _credentials(request: Request) -> tuple[str, str]:
