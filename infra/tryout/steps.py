@@ -28,12 +28,17 @@ _MAKERS: Final[dict[str, tuple[str, str]]] = {
     "client_id": ("POST /api/v1/tenants", "key.client_id"),
     "client_secret": ("POST /api/v1/tenants", "key.client_secret"),
     "search_id": ("POST /api/v1/searches", "id"),
+    "version": ("PUT /api/v1/catalogue", "version"),
     "export_id": ("POST /api/v1/exports", "id"),
     "job_id": ("POST /api/v1/exports", "id"),
 }
-# Values of a path that no operation makes, and members of an example's body that another answer makes.
+# Values of a path that no operation makes, and members of a body that the example leaves otherwise.
 _VALUES: Final = {"trace_id": "4bf92f3577b34da6a3ce929d0e0e4736", "request_id": "5f0c2b1e9a7d4c53"}
-_MADE_MEMBERS: Final = {"POST /api/v1/token": ("client_id", "client_secret")}
+_MEMBERS: Final[dict[str, dict[str, str]]] = {
+    "POST /api/v1/token": {"client_id": "{{client_id}}", "client_secret": "{{client_secret}}"},
+    # What is tried must not close the log to what is tried next.
+    "PUT /api/v1/catalogue": {"mode": "warn"},
+}
 # Answers other than the good one, where the thing's state has it so.
 _STATUSES: Final[dict[str, int]] = {}
 
@@ -153,6 +158,6 @@ def _body(route: str, operation: Mapping[str, Any]) -> tuple[str | None, str | N
     example = contents[kind]["example"]
     if isinstance(example, str):
         return kind, example
-    if made := _MADE_MEMBERS.get(route):
-        example = example | {name: f"{{{{{name}}}}}" for name in made}
+    if members := _MEMBERS.get(route):
+        example = example | members
     return kind, urlencode(example) if kind == _FORM else json.dumps(example, indent=2, ensure_ascii=False)

@@ -26,9 +26,11 @@ def facts(running: Service, tenant: Client) -> dict[str, str]:
 @pytest.mark.parametrize("name", FILES)
 def test_every_request_is_answered_as_its_file_says(facts: dict[str, str], name: str) -> None:
     runner: Callable[[str, Mapping[str, str]], Iterator[Ran]] = FILES[name]
-    ran = list(runner((Path(ROOT) / "docs" / name).read_text(encoding="utf-8"), facts))
-    assert [(one.name, one.expected, one.status, one.text) for one in ran if not one.good] == []
-    assert len(ran) >= 17
+    text = (Path(ROOT) / "docs" / name).read_text(encoding="utf-8")
+    for _ in range(2):  # who tries once tries again, in the same log
+        ran = list(runner(text, facts))
+        assert [(one.name, one.expected, one.status, one.text) for one in ran if not one.good] == []
+        assert len(ran) >= 17
 
 
 @pytest.mark.parametrize("name", FILES)
