@@ -26,7 +26,20 @@ from api.openapi import describe_permissions, extra_schemas, without_the_framewo
 from api.packing import Packing
 from api.problems import problem, problem_of
 from api.protocol import BoundedProtocol
-from api.routes import access, catalogue, changes, docs, export, facets, jobs, logs, searches, searching, service
+from api.routes import (
+    access,
+    catalogue,
+    changes,
+    docs,
+    export,
+    exports,
+    facets,
+    jobs,
+    logs,
+    searches,
+    searching,
+    service,
+)
 from api.state import State
 from api.tokens import SigningKey, TokenIssuer, TokenVerifier
 from core import telemetry
@@ -50,6 +63,7 @@ _ROUTERS = (
     catalogue.router,
     searching.router,
     searches.router,
+    exports.router,
     jobs.router,
     changes.router,
     facets.router,

@@ -16,7 +16,18 @@ from core.catalogue import Catalogues
 from core.errors import Unavailable
 from core.facet_source import FacetSource
 from core.jobs import Jobs
-from core.ports import Control, EventFeed, EventIndex, EventStore, Ledger, Outbox, Parking, Queue, SavedSearches
+from core.ports import (
+    Archive,
+    Control,
+    EventFeed,
+    EventIndex,
+    EventStore,
+    Ledger,
+    Outbox,
+    Parking,
+    Queue,
+    SavedSearches,
+)
 from core.settings import FileQueueSettings, Settings
 
 log = logging.getLogger(__name__)
@@ -37,6 +48,7 @@ class Backends:
     index: EventIndex
     feed: EventFeed
     jobs: Jobs
+    archive: Archive
     searches: SavedSearches
     catalogues: Catalogues
     breakers: dict[str, Breaker]
@@ -87,9 +99,20 @@ async def open_backends(settings: Settings) -> AsyncIterator[Backends]:
             feed=MongoEventFeed(database),
             searches=guarded(await MongoSavedSearches.open(database), breakers["store"]),
             jobs=guarded(MongoJobs(database), breakers["store"]),
+            archive=_archive(settings),
             catalogues=guarded(MongoCatalogues(database), breakers["store"]),
             breakers=breakers,
         )
+
+
+def _archive(settings: Settings) -> Archive:
+    if settings.archive_url is None:
+        from core.adapters.archive.absent import NoArchive
+
+        return NoArchive()
+    from core.adapters.archive.objects import open_archive
+
+    return open_archive(settings.archive_url, region=settings.aws_region, endpoint=settings.archive_endpoint_url)
 
 
 def _queue(settings: Settings) -> Queue:

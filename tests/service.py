@@ -172,6 +172,7 @@ def environment(home: Path, store_url: str, index_url: str, **more: str) -> dict
         "MONGODB_URL": store_url,
         "MONGODB_DATABASE": f"test_{secrets.token_hex(6)}",
         "OPENSEARCH_URL": index_url,
+        "ARCHIVE_URL": (home / "archive").resolve().as_uri(),
         "OCELOT_INDEX_REPLICAS": "0",
         "OCELOT_HOST": "127.0.0.1",
         "PORT": str(free_port()),
