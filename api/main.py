@@ -25,7 +25,7 @@ from api.openapi import describe_permissions, extra_schemas, without_the_framewo
 from api.packing import Packing
 from api.problems import problem, problem_of
 from api.protocol import BoundedProtocol
-from api.routes import access, catalogue, changes, docs, facets, jobs, logs, searching, service
+from api.routes import access, catalogue, changes, docs, facets, jobs, logs, searches, searching, service
 from api.state import State
 from api.tokens import SigningKey, TokenIssuer, TokenVerifier
 from core import telemetry
@@ -46,6 +46,7 @@ _ROUTERS = (
     logs.router,
     catalogue.router,
     searching.router,
+    searches.router,
     jobs.router,
     changes.router,
     facets.router,

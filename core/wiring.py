@@ -16,7 +16,7 @@ from core.catalogue import Catalogues
 from core.errors import Unavailable
 from core.facet_source import FacetSource
 from core.jobs import Jobs
-from core.ports import Control, EventFeed, EventIndex, EventStore, Ledger, Outbox, Parking, Queue
+from core.ports import Control, EventFeed, EventIndex, EventStore, Ledger, Outbox, Parking, Queue, SavedSearches
 from core.settings import FileQueueSettings, Settings
 
 log = logging.getLogger(__name__)
@@ -37,6 +37,7 @@ class Backends:
     index: EventIndex
     feed: EventFeed
     jobs: Jobs
+    searches: SavedSearches
     catalogues: Catalogues
     breakers: dict[str, Breaker]
     """By dependency; the ports above are behind them."""
@@ -58,6 +59,7 @@ async def open_backends(settings: Settings) -> AsyncIterator[Backends]:
     from core.adapters.store.ledger import MongoLedger
     from core.adapters.store.outbox import MongoOutbox
     from core.adapters.store.parking import MongoParking
+    from core.adapters.store.searches import MongoSavedSearches
 
     async with AsyncExitStack() as stack:
         client = open_client(settings.mongodb_url.get_secret_value())
@@ -83,6 +85,7 @@ async def open_backends(settings: Settings) -> AsyncIterator[Backends]:
             control=control,
             index=guarded(index, breakers["index"]),
             feed=MongoEventFeed(database),
+            searches=guarded(await MongoSavedSearches.open(database), breakers["store"]),
             jobs=guarded(MongoJobs(database), breakers["store"]),
             catalogues=guarded(MongoCatalogues(database), breakers["store"]),
             breakers=breakers,
