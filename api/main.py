@@ -25,7 +25,7 @@ from api.openapi import describe_permissions, extra_schemas, without_the_framewo
 from api.packing import Packing
 from api.problems import problem, problem_of
 from api.protocol import BoundedProtocol
-from api.routes import access, catalogue, changes, docs, facets, jobs, logs, searches, searching, service
+from api.routes import access, catalogue, changes, docs, facets, jobs, logs, searches, searching, service, viewers
 from api.state import State
 from api.tokens import SigningKey, TokenIssuer, TokenVerifier
 from core import telemetry
@@ -45,6 +45,7 @@ _BEAT_SECONDS = 1.0
 _ROUTERS = (
     logs.router,
     catalogue.router,
+    viewers.router,
     searching.router,
     searches.router,
     jobs.router,

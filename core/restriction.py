@@ -7,7 +7,7 @@ refused until it takes the query as an `EventQuery` argument.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Final, TypeVar, cast
 
@@ -99,9 +99,10 @@ def _restricted_scope(arguments: Iterable[Any]) -> TenantScope | None:
         if isinstance(argument, TenantScope):
             if argument.restriction is not None:
                 return argument
-        elif isinstance(argument, list | tuple | set | frozenset):
-            if any(isinstance(each, TenantScope) and each.restriction is not None for each in argument):
-                raise _refused()
+        elif isinstance(argument, Collection) and any(
+            isinstance(each, TenantScope) and each.restriction is not None for each in argument
+        ):
+            raise _refused()
     return None
 
 

@@ -11,6 +11,7 @@ from core import cursor
 from core.errors import Unavailable
 from core.ports import EventIndex, EventStore, Ledger, Stored
 from core.query import EventQuery, Page, Position
+from core.restriction import restricted_page
 from core.tenant import Tenant, TenantScope
 
 _WATERMARK_AGE: Final = 1.0
@@ -60,7 +61,7 @@ class Search:
 
     async def page(self, scope: TenantScope, tenant: Tenant, page: Page) -> Answer:
         """One page of a query; raises `InvalidQuery` for a bad cursor, `Unavailable` when nobody can answer."""
-        page, after = cursor.open_(tenant, page)
+        page, after = cursor.open_(tenant, restricted_page(scope, page))
         # The watermark is read first: it must not claim what came after the search.
         watermark = await self._watermark(scope)
         found, answered_by = await self._find(scope, page, after, watermark)

@@ -59,7 +59,8 @@ class TenantScope:
     """Proof that the holder may act in one tenant; every store and index call takes it.
 
     There is no public constructor: `from_token` makes one for a request, `for_system` for the service's own work.
-    With a `restriction` every port answers with events that it finds too, and refuses the rest (`core.restriction`).
+    With a `restriction`, a viewer's filter, the ports answer with what it finds too and refuse the rest: see
+    `core.restriction`.
     """
 
     __slots__ = ("actor", "permissions", "restriction", "tenant_id")

@@ -52,9 +52,8 @@ async def make_link(request: Request) -> Response:
     access = await state.authenticator.tenant_access(request, Permission.READ)
     link = _link(access, await _body(request), instant.now_us())
     await state.backends.viewers.create(access.scope, link)
-    # No cache, and no packing beside what a stranger may have put in: it holds a credential.
-    headers = {"Cache-Control": "no-store", **UNPACKED}
-    return Response(_encode(_shown(link) | {"token": state.issuer.issue_viewer(link)}), 201, headers, "application/json")
+    body = _shown(link) | {"token": state.issuer.issue_viewer(link)}
+    return Response(_encode(body), 201, UNPACKED, "application/json")
 
 
 @router.get(
