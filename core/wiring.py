@@ -11,10 +11,12 @@ from dataclasses import dataclass
 from typing import Final
 
 from core.adapters.store.client import Database
+from core.breaker import Breaker, guarded
+from core.catalogue import Catalogues
 from core.errors import Unavailable
 from core.facet_source import FacetSource
 from core.jobs import Jobs
-from core.ports import Control, EventFeed, EventIndex, EventStore, Ledger, Outbox, Parking, Queue
+from core.ports import Control, EventFeed, EventIndex, EventStore, Ledger, Outbox, Parking, Queue, SavedSearches
 from core.settings import FileQueueSettings, Settings
 
 log = logging.getLogger(__name__)
@@ -35,6 +37,10 @@ class Backends:
     index: EventIndex
     feed: EventFeed
     jobs: Jobs
+    searches: SavedSearches
+    catalogues: Catalogues
+    breakers: dict[str, Breaker]
+    """By dependency; the ports above are behind them."""
 
 
 @asynccontextmanager
@@ -45,6 +51,7 @@ async def open_backends(settings: Settings) -> AsyncIterator[Backends]:
     index need not be up.
     """
     from core.adapters.index.opensearch import open_index
+    from core.adapters.store.catalogues import MongoCatalogues
     from core.adapters.store.client import open_client
     from core.adapters.store.events import MongoEventStore
     from core.adapters.store.feed import MongoEventFeed
@@ -52,12 +59,14 @@ async def open_backends(settings: Settings) -> AsyncIterator[Backends]:
     from core.adapters.store.ledger import MongoLedger
     from core.adapters.store.outbox import MongoOutbox
     from core.adapters.store.parking import MongoParking
+    from core.adapters.store.searches import MongoSavedSearches
 
     async with AsyncExitStack() as stack:
         client = open_client(settings.mongodb_url.get_secret_value())
         stack.callback(client.close)
         database = client[settings.mongodb_database]
-        control = await _control(database)
+        breakers = {name: Breaker(name) for name in ("store", "index")}
+        control = guarded(await _control(database), breakers["store"])
         index = open_index(
             settings.opensearch_url.get_secret_value(),
             shards=settings.index_shards,
@@ -69,14 +78,17 @@ async def open_backends(settings: Settings) -> AsyncIterator[Backends]:
         stack.push_async_callback(queue.aclose)
         yield Backends(
             queue=queue,
-            store=MongoEventStore(database),
-            parking=MongoParking(database),
-            outbox=MongoOutbox(database),
-            ledger=MongoLedger(database),
+            store=guarded(MongoEventStore(database), breakers["store"]),
+            parking=guarded(MongoParking(database), breakers["store"]),
+            outbox=guarded(MongoOutbox(database), breakers["store"]),
+            ledger=guarded(MongoLedger(database), breakers["store"]),
             control=control,
-            index=index,
+            index=guarded(index, breakers["index"]),
             feed=MongoEventFeed(database),
-            jobs=MongoJobs(database),
+            searches=guarded(await MongoSavedSearches.open(database), breakers["store"]),
+            jobs=guarded(MongoJobs(database), breakers["store"]),
+            catalogues=guarded(MongoCatalogues(database), breakers["store"]),
+            breakers=breakers,
         )
 
 

@@ -12,6 +12,7 @@ from core.ports.index import EventIndex, Hit, HitPage, IndexDocument, IndexOutco
 from core.ports.ledger import Heartbeat, Ledger, Receipt
 from core.ports.pending import Outbox, OutboxEntry, Parked, Parking
 from core.ports.queue import Depth, Lease, Message, Queue
+from core.ports.searches import SavedSearch, SavedSearches
 from core.ports.store import EventStore, InsertOutcome, Stored, StorePage, StoreRow
 
 __all__ = [
@@ -39,6 +40,8 @@ __all__ = [
     "Queue",
     "Reading",
     "Receipt",
+    "SavedSearch",
+    "SavedSearches",
     "StorePage",
     "StoreRow",
     "Stored",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from core.query import strict_json
 from core.query.addresses import cidr_bounds, ip_key
 from core.query.bounds import (
     MAX_CLAUSES,
@@ -35,6 +36,8 @@ from core.query.model import (
 )
 from core.query.page import DEFAULT_LIMIT, MAX_LIMIT, Page, fingerprint, fixed
 from core.query.parameters import parse
+from core.query.stories import parse_story
+from core.query.tree import parse_body, parse_document
 from core.query.words import words_of
 
 __all__ = [
@@ -72,5 +75,9 @@ __all__ = [
     "leaves",
     "of_nodes",
     "parse",
+    "parse_body",
+    "parse_document",
+    "parse_story",
+    "strict_json",
     "words_of",
 ]

@@ -46,7 +46,8 @@ def event(n: int) -> dict[str, Any]:
         "message": f"Ana opened the ledger {n}",
         "user_id": "ana",
         "ip_address": "203.0.113.7",
-        "request_id": f"r{n}",
+        "request_id": f"r{n}" if n < 8 else "shared",
+        "trace_id": f"r{n}" if n < 8 else "shared",
         "timestamp": f"2026-11-01T10:00:{n:02}Z",
         "metadata": {"n": n, "of": {"the": "ledger"}},
         "idempotency_key": f"key-{n}",
@@ -103,7 +104,7 @@ def search(pair: Pair) -> None:
         {}, {"q": "ledger"}, {"q": "Ana opened"}, {"user_id": "ana"}, {"user_id": "*"}, {"user_id": "!nobody"},
         {"ip_address": "0.0.0.0/0"}, {"ip_address": "::/0"}, {"metadata.of.the": "ledger"}, {"metadata.n": "*"},
         {"message": "opened the ledger"}, {"from": "1970-01-01T00:00:00Z", "sort": "received_at"}, {"severity": "*"},
-        {"metadata.of.the": "!other", "sort": "-received_at"}, {"request_id": [f"r{n}" for n in range(EVENTS)]},
+        {"metadata.of.the": "!other", "sort": "-received_at"}, {"request_id": ["shared", *(f"r{n}" for n in range(8))]},
     ]  # fmt: skip
     for query in asked:
         answer = silent(pair, pair.mine.get("/logs", params={"limit": 1000, **query})).json()
@@ -116,6 +117,33 @@ def search(pair: Pair) -> None:
     assert [found["id"] for found in answer["data"]] == pair.my_ids[:1]
     answer = pair.mine.get("/logs", params={"id": f"!{pair.their_ids[0]}"}).json()
     assert answer["total"] == EVENTS
+
+
+def search_by_tree(pair: Pair) -> None:
+    ana = {"field": "user_id", "equals": "ana"}
+    there = {"field": "severity", "exists": True}
+    for tree in (None, ana, {"or": [ana, there]}, {"not": {"not": there}}, {"text": "ledger"}, {"and": [ana, there]}):
+        answer = silent(pair, pair.mine.post("/logs/search", json={"limit": 1000} | ({"query": tree} if tree else {})))
+        assert {found["id"] for found in answer.json()["data"]} == set(pair.my_ids), tree
+        assert answer.json()["total"] == EVENTS
+    theirs = {"or": [{"field": "id", "equals": pair.their_ids}, {"field": "user_id", "equals": "nobody"}]}
+    assert pair.mine.post("/logs/search", json={"query": theirs}).json()["total"] == 0
+    cursor = pair.theirs.post("/logs/search", json={"query": ana, "limit": 3}).json()["next_cursor"]
+    answer = silent(pair, pair.mine.post("/logs/search", json={"query": ana, "limit": 3, "cursor": cursor}))
+    assert (answer.status_code, answer.json()["code"]) == (400, "bad_cursor")
+
+
+def story(kind: str) -> Callable[[Pair], None]:
+    def check(pair: Pair) -> None:
+        answer = silent(pair, pair.mine.get(f"/logs/{kind}/r7"))
+        assert [found["id"] for found in answer.json()["data"]] == [pair.my_ids[7]]
+        cursor = pair.theirs.get(f"/logs/{kind}/shared", params={"limit": 3}).json()["next_cursor"]
+        answer = silent(pair, pair.mine.get(f"/logs/{kind}/shared", params={"limit": 3, "cursor": cursor}))
+        assert (answer.status_code, answer.json()["code"]) == (400, "bad_cursor")
+        answer = silent(pair, pair.mine.get(f"/logs/{kind}/shared", params={"limit": 1000}))
+        assert [found["id"] for found in answer.json()["data"]] == pair.my_ids[8:]
+
+    return check
 
 
 def read_one(pair: Pair) -> None:
@@ -153,10 +181,10 @@ def retry_job(pair: Pair) -> None:
     assert pair.theirs.get(f"/jobs/{pair.their_job}").json()["state"] == "failed"
 
 
-def refused_as_unknown(pair: Pair, method: str, path: str) -> None:
-    """The other tenant's job is answered as one that never was."""
-    unknown = pair.mine.request(method, path.format(uuid.uuid4()), headers=REQUEST)
-    answer = silent(pair, pair.mine.request(method, path.format(pair.their_job), headers=REQUEST))
+def refused_as_unknown(pair: Pair, method: str, path: str, theirs: str = "", **more: Any) -> None:
+    """What is the other tenant's, its job if nothing is named, is answered as one that never was."""
+    unknown = pair.mine.request(method, path.format(uuid.uuid4()), headers=REQUEST, **more)
+    answer = silent(pair, pair.mine.request(method, path.format(theirs or pair.their_job), headers=REQUEST, **more))
     assert (answer.status_code, answer.content) == (404, unknown.content)
     assert _comparable(answer) == _comparable(unknown)
 
@@ -167,6 +195,71 @@ def read_changes(pair: Pair) -> None:
         answer = silent(pair, pair.mine.get(f"/logs/{id_}/changes", headers=REQUEST))
         assert (answer.status_code, answer.content) == (404, unknown.content)
         assert _comparable(answer) == _comparable(unknown)
+
+
+SAVED: dict[str, Any] = {"name": "of the ledger", "query": "q=ledger"}
+
+
+def saved(client: Client) -> str:
+    search_id: str = client.post("/searches", json=SAVED).json()["id"]
+    return search_id
+
+
+def save_search(pair: Pair) -> None:
+    answer = silent(pair, pair.mine.post("/searches", json=SAVED))
+    assert answer.status_code == 201
+    assert pair.theirs.get(f"/searches/{answer.json()['id']}").status_code == 404
+
+
+def list_searches(pair: Pair) -> None:
+    mine, theirs = saved(pair.mine), saved(pair.theirs)
+    listed = silent(pair, pair.mine.get("/searches", params={"limit": 1000})).json()
+    ids = [search["id"] for search in listed["data"]]
+    assert mine in ids
+    assert theirs not in ids
+    assert listed["total"] == len(ids)
+    # Its id as a cursor is a place in one's own list and nothing more.
+    below = silent(pair, pair.mine.get("/searches", params={"cursor": theirs})).json()["data"]
+    assert {search["id"] for search in below} <= set(ids)
+
+
+def of_a_search(method: str, path: str = "/searches/{}", **more: Any) -> Callable[[Pair], None]:
+    def check(pair: Pair) -> None:
+        theirs = saved(pair.theirs)
+        refused_as_unknown(pair, method, path, theirs, **more)
+        assert pair.theirs.get(f"/searches/{theirs}").json()["name"] == SAVED["name"]
+
+    return check
+
+
+def run_search(pair: Pair) -> None:
+    of_a_search("GET", "/searches/{}/results")(pair)
+    path = f"/searches/{saved(pair.mine)}/results"
+    answer = silent(pair, pair.mine.get(path, params={"limit": 1000})).json()
+    assert {found["id"] for found in answer["data"]} == set(pair.my_ids)
+    cursor = pair.theirs.get(f"/searches/{saved(pair.theirs)}/results", params={"limit": 2}).json()["next_cursor"]
+    refused = silent(pair, pair.mine.get(path, params={"limit": 2, "cursor": cursor}))
+    assert (refused.status_code, refused.json()["code"]) == (400, "bad_cursor")
+
+
+def catalogue(pair: Pair) -> None:
+    """The other's catalogue is neither shown nor asked."""
+    mark, version = "only.theirs", pair.theirs.get("/catalogue").json()["version"]
+    body = {"mode": "enforce", "actions": {mark: {"description": mark}, "file.read": {}}}
+    assert pair.theirs.put("/catalogue", json=body).status_code == 200
+    for path in ("", "/versions", "/versions/1", "/openapi.json"):
+        answer = silent(pair, pair.mine.get(f"/catalogue{path}"))
+        assert mark not in answer.text
+    assert pair.mine.get("/catalogue").json()["version"] == 0
+    assert pair.mine.post("/logs/bulk", json=[event(0)]).json()["accepted"] == 1
+    assert pair.theirs.put("/catalogue", json={"mode": "off", "actions": {}}).json()["version"] == version + 2
+
+
+def replace_catalogue(pair: Pair) -> None:
+    before = pair.theirs.get("/catalogue").content
+    answer = silent(pair, pair.mine.put("/catalogue", json={"mode": "off", "actions": {"mine": {}}}))
+    assert answer.json()["version"] == 1
+    assert pair.theirs.get("/catalogue").content == before
 
 
 def exchange_key(pair: Pair) -> None:
@@ -200,12 +293,26 @@ CASES: dict[tuple[str, str], Callable[[Pair], None]] = {
     ("post", "/api/v1/logs"): send_one,
     ("post", "/api/v1/logs/bulk"): send_many,
     ("get", "/api/v1/logs"): search,
+    ("post", "/api/v1/logs/search"): search_by_tree,
+    ("get", "/api/v1/logs/trace/{trace_id}"): story("trace"),
+    ("get", "/api/v1/logs/request/{request_id}"): story("request"),
     ("get", "/api/v1/logs/{event_id}"): read_one,
     ("get", "/api/v1/facets"): facets,
     ("put", "/api/v1/facets"): facets,
     ("get", "/api/v1/jobs/{job_id}"): read_job,
     ("post", "/api/v1/jobs/{job_id}/retry"): retry_job,
     ("get", "/api/v1/logs/{event_id}/changes"): read_changes,
+    ("get", "/api/v1/searches"): list_searches,
+    ("post", "/api/v1/searches"): save_search,
+    ("get", "/api/v1/searches/{search_id}"): of_a_search("GET"),
+    ("put", "/api/v1/searches/{search_id}"): of_a_search("PUT", json=SAVED | {"name": "stolen"}),
+    ("delete", "/api/v1/searches/{search_id}"): of_a_search("DELETE"),
+    ("get", "/api/v1/searches/{search_id}/results"): run_search,
+    ("get", "/api/v1/catalogue"): catalogue,
+    ("get", "/api/v1/catalogue/versions"): catalogue,
+    ("get", "/api/v1/catalogue/versions/{version}"): catalogue,
+    ("get", "/api/v1/catalogue/openapi.json"): catalogue,
+    ("put", "/api/v1/catalogue"): replace_catalogue,
     ("post", "/api/v1/token"): exchange_key,
     ("post", "/api/v1/tenants"): create_tenant,
     ("post", "/api/v1/tenants/{tenant_id}/tokens"): issue_token,

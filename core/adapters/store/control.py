@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any, Final, TypeVar, cast
+from typing import Final
 
-from beanie import Document, init_beanie
-from pymongo.errors import DuplicateKeyError
+from beanie import init_beanie
 
+from core.adapters.store.binding import create, own
 from core.adapters.store.client import BULK_DEADLINE, Database, store_calls
 from core.adapters.store.documents import (
     FacetRecord,
@@ -17,12 +17,10 @@ from core.adapters.store.documents import (
     facets_of,
 )
 from core.adapters.store.upserts import upsert
-from core.errors import Conflict
 from core.facets import Facets
 from core.ports import AccessSnapshot, ApiKey
 from core.tenant import Tenant
 
-_D = TypeVar("_D", bound=Document)
 KEY_SUBJECT: Final = "key:"
 
 
@@ -39,13 +37,13 @@ class MongoControl:
     @classmethod
     async def open(cls, database: Database) -> MongoControl:
         """Beanie binds a document class to one database: each opening binds classes of its own."""
-        tenants, keys, revocations = _own(TenantDocument), _own(KeyDocument), _own(RevocationDocument)
+        tenants, keys, revocations = own(TenantDocument), own(KeyDocument), own(RevocationDocument)
         with store_calls(BULK_DEADLINE):
             await init_beanie(database=database, document_models=[tenants, keys, revocations])
         return cls(tenants, keys, revocations)
 
     async def create_tenant(self, tenant: Tenant) -> None:
-        await _create(self._tenants.of(tenant), "a tenant with this id exists")
+        await create(self._tenants.of(tenant), "a tenant with this id exists")
 
     async def tenant(self, tenant_id: str) -> Tenant | None:
         with store_calls():
@@ -82,7 +80,7 @@ class MongoControl:
         return changed.matched_count == 1
 
     async def create_key(self, key: ApiKey) -> None:
-        await _create(self._keys.of(key), "a key with this id exists")
+        await create(self._keys.of(key), "a key with this id exists")
 
     async def key(self, key_id: str) -> ApiKey | None:
         with store_calls():
@@ -106,19 +104,3 @@ class MongoControl:
         return AccessSnapshot(
             {document.id: document.tenant() for document in tenants}, frozenset(document.id for document in revoked)
         )
-
-
-def _own(base: type[_D]) -> type[_D]:
-    # Defaults again, because Beanie puts expressions in their place on a base that it has bound once.
-    own = {name: note for name, note in base.__annotations__.items() if not base.model_fields[name].is_required()}
-    defaults = {name: base.model_fields[name].default for name in own}
-    body: dict[str, Any] = {"__module__": base.__module__, "__annotations__": own, **defaults}
-    return cast("type[_D]", type(base.__name__, (base,), body))
-
-
-async def _create(document: Document, conflict: str) -> None:
-    with store_calls():
-        try:
-            await document.insert()
-        except DuplicateKeyError:
-            raise Conflict(conflict) from None
