@@ -144,6 +144,7 @@ WAIT_PARAMETER: Final = _parameter(
     "wait",
     f"Seconds to wait for an event that was just accepted ({MAX_WAIT:.0f} at most).",
     {"type": "number", "minimum": 0, "maximum": MAX_WAIT, "default": 0},
+    example=10,
 )
 FIELDS_PARAMETER: Final = _parameter(
     "fields",

@@ -121,7 +121,7 @@ async def send_events(request: Request) -> Response:
     summary="Search events",
     description="Filters on every named field: repeat one for or, begin a value with `!` for not, end it with `*` for "
     "a prefix. `metadata.<path>`, `before_state.<path>` and `after_state.<path>` filter by free-form values.",
-    responses={**answer(200, FOUND), **problems(400, 401, 403, 503)},
+    responses={**answer(200, FOUND), **problems(400, 401, 403, 429, 503)},
     openapi_extra={**needs(Permission.VIEW), "parameters": SEARCH_PARAMETERS},
 )
 async def search_events(request: Request) -> Response:

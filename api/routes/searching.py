@@ -24,7 +24,7 @@ _STORY: Final[dict[str, Any]] = {
     **needs(Permission.VIEW),
     "parameters": [p for p in SEARCH_PARAMETERS if p["name"] in ("from", "to", "limit", "cursor", "fields")],
 }
-_STORY_ANSWERS: Final = {**answer(200, FOUND), **problems(400, 401, 403, 404, 503)}
+_STORY_ANSWERS: Final = {**answer(200, FOUND), **problems(400, 401, 403, 404, 429, 503)}
 
 
 @router.post(
@@ -33,7 +33,7 @@ _STORY_ANSWERS: Final = {**answer(200, FOUND), **problems(400, 401, 403, 404, 50
     summary="Search events by a tree",
     description="What `GET /logs` does, for queries that a URL cannot carry: `and`, `or` and `not` over conditions, "
     "times and full text. The answer is the same; so are cursors, which go into the body.",
-    responses={**answer(200, FOUND), **problems(400, 401, 403, 408, 413, 415, 503)},
+    responses={**answer(200, FOUND), **problems(400, 401, 403, 408, 413, 415, 429, 503)},
     openapi_extra={**needs(Permission.VIEW), "requestBody": body_of(SearchIn), "parameters": [FIELDS_PARAMETER]},
 )
 async def search_by_tree(request: Request) -> Response:

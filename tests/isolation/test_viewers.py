@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -110,6 +111,13 @@ def test_a_tree_finds_what_the_filter_does(log: Log, viewer: Client) -> None:
         assert ({found["id"] for found in answer["data"]}, answer["total"]) == (set(log.mine), 10), query
 
 
+@pytest.mark.parametrize("asked", [{}, {"q": "read"}, {"user_id": "!nobody"}, {"metadata.customer": "*"}], ids=str)
+def test_an_export_holds_what_the_filter_finds(log: Log, viewer: Client, asked: dict[str, str]) -> None:
+    answer = log.silent(viewer.get("/logs/export", params={"format": "ndjson", **asked}))
+    assert answer.status_code == 200, answer.text
+    assert {json.loads(line)["id"] for line in answer.text.splitlines()} == set(log.mine)
+
+
 @pytest.mark.parametrize("path", ["/logs/trace/t", "/logs/request/r"])
 def test_a_story_tells_what_the_filter_finds(log: Log, viewer: Client, path: str) -> None:
     answer = log.silent(viewer.get(path)).json()
@@ -146,7 +154,7 @@ def test_pages_go_through_the_filter_and_cursors_belong_to_it(log: Log, viewer: 
 OPEN = {
     ("get", "/api/v1/logs"), ("post", "/api/v1/logs/search"), ("get", "/api/v1/logs/{event_id}"),
     ("get", "/api/v1/logs/{event_id}/changes"), ("get", "/api/v1/logs/trace/{trace_id}"),
-    ("get", "/api/v1/logs/request/{request_id}"),
+    ("get", "/api/v1/logs/request/{request_id}"), ("get", "/api/v1/logs/export"),
 }  # fmt: skip
 """What a viewer reaches; each has a test here that it keeps to the filter."""
 
