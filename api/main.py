@@ -26,7 +26,20 @@ from api.openapi import describe_permissions, extra_schemas, without_the_framewo
 from api.packing import Packing
 from api.problems import problem, problem_of
 from api.protocol import BoundedProtocol
-from api.routes import access, catalogue, changes, docs, export, facets, jobs, logs, searches, searching, service
+from api.routes import (
+    access,
+    catalogue,
+    changes,
+    docs,
+    export,
+    facets,
+    jobs,
+    logs,
+    searches,
+    searching,
+    service,
+    viewers,
+)
 from api.state import State
 from api.tokens import SigningKey, TokenIssuer, TokenVerifier
 from core import telemetry
@@ -48,6 +61,7 @@ _ROUTERS = (
     export.router,  # before the route of an event by its id
     logs.router,
     catalogue.router,
+    viewers.router,
     searching.router,
     searches.router,
     jobs.router,

@@ -12,6 +12,7 @@ from core import cursor
 from core.errors import Unavailable, UnboundedQuery
 from core.ports import EventIndex, EventStore, Ledger, Stored
 from core.query import EventQuery, Page, Position
+from core.restriction import restricted_page
 from core.tenant import Tenant, TenantScope
 from core.turns import Turns
 
@@ -71,7 +72,7 @@ class Search:
         one that the store cannot look through and `Overloaded` when as many as may be are under way; `Unavailable`
         when nobody can answer.
         """
-        page, after = cursor.open_(tenant, page)
+        page, after = cursor.open_(tenant, restricted_page(scope, page))
         # The watermark is read first: it must not claim what came after the search.
         watermark = await self._watermark(scope)
         found, answered_by = await self._find(scope, page, after, watermark)
