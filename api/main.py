@@ -39,6 +39,7 @@ from api.routes import (
     searches,
     searching,
     service,
+    viewers,
 )
 from api.state import State
 from api.tokens import SigningKey, TokenIssuer, TokenVerifier
@@ -61,6 +62,7 @@ _ROUTERS = (
     export.router,  # before the route of an event by its id
     logs.router,
     catalogue.router,
+    viewers.router,
     searching.router,
     searches.router,
     exports.router,

@@ -13,6 +13,7 @@ from api.schemas.events import BulkEventIn, EventIn, Problem
 from api.schemas.facets import FacetsIn
 from api.schemas.jobs import ExportIn
 from api.schemas.searches import SavedSearchIn, SearchIn
+from api.schemas.viewers import ViewerLinkIn
 from core.access import ROLE_PERMISSIONS, Permission, Role
 from core.event import KEYWORD_FIELDS
 from core.query import DEFAULT_LIMIT, MAX_LIMIT
@@ -93,9 +94,19 @@ def example_of(model: type[BaseModel]) -> dict[str, Any]:
     return dict(examples[0])
 
 
-_BODIES: Final = (
-    Problem, EventIn, BulkEventIn, CatalogueIn, ExportIn, FacetsIn, SavedSearchIn, SearchIn, TenantIn, TokenIn,
-)  # fmt: skip
+_BODIES: Final[tuple[type[BaseModel], ...]] = (
+    Problem,
+    EventIn,
+    BulkEventIn,
+    CatalogueIn,
+    ExportIn,
+    FacetsIn,
+    SavedSearchIn,
+    SearchIn,
+    TenantIn,
+    TokenIn,
+    ViewerLinkIn,
+)
 
 
 def extra_schemas() -> dict[str, Any]:

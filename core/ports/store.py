@@ -84,7 +84,10 @@ class EventStore(Protocol):
     async def find(
         self, scope: TenantScope, query: EventQuery, *, after: Position | None, limit: int, total_bound: int
     ) -> StorePage:
-        """A page of a query that does not need the index (`EventQuery.needs_index`)."""
+        """A page of a query that does not need the index (`EventQuery.needs_index`).
+
+        Raises `UnboundedQuery` when the store is well but the query has it look through too much.
+        """
 
     async def count(self, scope: TenantScope) -> int: ...
 
