@@ -231,7 +231,7 @@ def _wanted(body: bytes) -> tuple[dict[str, Any], Checkpoint]:
     for name in asked:
         if name not in _MEMBERS:
             raise _fault((name,), f"is none of {', '.join(_MEMBERS)}", "unknown_parameter")
-    form, packing, search = asked.get("format", "ndjson"), asked.get("packing"), asked.get("search") or {}
+    form, packing, search = asked.get("format", "ndjson"), asked.get("packing"), asked.get("search", {})
     if not isinstance(form, str) or form not in FORMATS:
         raise _fault(("format",), f"must be one of {', '.join(FORMATS)}")
     if packing is not None and (not isinstance(packing, str) or packing not in PACKINGS or form == "parquet"):
