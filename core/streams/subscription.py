@@ -14,7 +14,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from typing import Final
 
@@ -76,16 +76,16 @@ class Subscription:
         except HistoryLost:
             self._lost = "history_lost"
 
-    async def items(self) -> AsyncGenerator[Item, None]:
-        """Every item, until the follower is too slow. To be closed with `aclose` of the generator."""
+    async def items(self) -> AsyncGenerator[Sequence[Item], None]:
+        """Some items at a time, never none, until the follower is too slow; to be closed with its `aclose`."""
         delay = _BACK_OFF[0]
         try:
             while not self._missed:
                 try:
                     async with aclosing(self._follow()) as following:
-                        async for item in following:
+                        async for items in following:
                             delay = _BACK_OFF[0]
-                            yield item
+                            yield items
                 except HistoryLost:
                     self._lost = self._lost or "history_lost"
                     self._forget()
@@ -96,7 +96,7 @@ class Subscription:
                     self._forget()
                     await asyncio.sleep(delay)
                     delay = min(2 * delay, _BACK_OFF[1])
-            yield TooSlow(self._missed, self._place)
+            yield [TooSlow(self._missed, self._place)]
         finally:
             self._leave()
             await self._close_own()
@@ -132,20 +132,19 @@ class Subscription:
 
     # Following ------------------------------------------------------------------------------------------------------
 
-    async def _follow(self) -> AsyncGenerator[Item, None]:
+    async def _follow(self) -> AsyncGenerator[Sequence[Item], None]:
         if self._lost is not None:
-            yield await self._begin_again(self._lost)
+            yield [await self._begin_again(self._lost)]
         if self._place.scanned is not None:
             async with aclosing(self._scan(self._place.scanned)) as scanning:
-                async for event in scanning:
-                    yield event
+                async for events in scanning:
+                    yield events
         async with self._hub.catching_up, aclosing(self._catch_up()) as catching_up:
-            async for event in catching_up:
-                yield event
+            async for events in catching_up:
+                yield events
         while True:
-            while self._buffer and not self._missed:
-                for event in self._take(self._next()):
-                    yield event
+            if events := self._drained():
+                yield events
             if self._missed:
                 return
             if self._lost is not None:
@@ -153,15 +152,15 @@ class Subscription:
             self._told.clear()
             await self._told.wait()
 
-    async def _catch_up(self) -> AsyncGenerator[Event, None]:
+    async def _catch_up(self) -> AsyncGenerator[list[Event], None]:
         """Steps 1 to 3 above."""
         watch = self._own or await self._open_own()
         try:
             near = self._given is None
             while not near:
                 reading = await watch.read()
-                for item in self._items_of(reading):
-                    yield item
+                if events := self._events_of(reading):
+                    yield events
                 near = not reading.events or self._hub.order is None or self._place.order >= self._hub.order
             joining = asyncio.create_task(self._hub.join(self, self._scope))
             try:
@@ -169,8 +168,8 @@ class Subscription:
                 while not joined:
                     since_joined = joining.done()
                     reading = await watch.read()
-                    for item in self._items_of(reading):
-                        yield item
+                    if events := self._events_of(reading):
+                        yield events
                     if self._missed:
                         raise _Overrun
                     joined = (since_joined and not reading.events) or self._has_passed_the_first()
@@ -188,15 +187,13 @@ class Subscription:
         order, event_id = self._first
         return self._place.order > order or (self._place.order == order and event_id in self._at_order)
 
-    def _next(self) -> Told:
-        """The first of the buffer."""
-        told = self._buffer.popleft()
-        if told.body is not None:
-            self._buffered -= 1
-            self._bytes -= len(told.body)
-        return told
+    def _drained(self) -> list[Event]:
+        """What the buffer holds that was not told of yet; it is empty then."""
+        waiting, self._buffer = self._buffer, deque()
+        self._buffered = self._bytes = 0
+        return [event for told in waiting for event in self._take(told)]
 
-    def _items_of(self, reading: Reading) -> list[Event]:
+    def _events_of(self, reading: Reading) -> list[Event]:
         """The matching events of the watch of its own."""
         found: list[Event] = []
         for event in reading.events:
@@ -268,9 +265,10 @@ class Subscription:
         telemetry.STREAM_GAPS.labels(reason).inc()
         return Gap(reason, since, self._place)
 
-    async def _scan(self, after: Position) -> AsyncGenerator[Event, None]:
+    async def _scan(self, after: Position) -> AsyncGenerator[list[Event], None]:
         end = instant.now_us() + _SKEW_US
         async for batch in self._hub.store.scan(self._scope, start=after.us, end=end, descending=False):
+            found = []
             for stored in batch:
                 position = Position(stored.received_at, stored.id)
                 if (position.us, position.id) <= (after.us, after.id):
@@ -279,7 +277,9 @@ class Subscription:
                     self._seen.add(stored.id)
                 self._place = msgspec.structs.replace(self._place, scanned=position)
                 if self._matches(stored):
-                    yield Event(stored.body, self._place)
+                    found.append(Event(stored.body, self._place))
+            if found:
+                yield found
         self._place = msgspec.structs.replace(self._place, scanned=None)
 
     def _matches(self, stored: Stored) -> bool:
