@@ -20,18 +20,34 @@ from starlette.types import ASGIApp
 from api.auth import Authenticator
 from api.bodies import Admission
 from api.direct import Direct, Route
+from api.exports import ExportSlots
 from api.middleware import Envelope, unforeseen
 from api.openapi import describe_permissions, extra_schemas, without_the_frameworks_own
 from api.packing import Packing
 from api.problems import problem, problem_of
 from api.protocol import BoundedProtocol, Server
-from api.routes import access, catalogue, changes, docs, facets, jobs, logs, searches, searching, service, stream
+from api.routes import (
+    access,
+    catalogue,
+    changes,
+    docs,
+    export,
+    facets,
+    jobs,
+    logs,
+    searches,
+    searching,
+    service,
+    stream,
+    viewers,
+)
 from api.state import State
 from api.tokens import SigningKey, TokenIssuer, TokenVerifier
 from core import telemetry
 from core.catalogue import CatalogueCache
 from core.commit import GroupCommit
 from core.errors import OcelotError
+from core.export.source import Source
 from core.ingest import Ingest
 from core.keys import signing_key_pem
 from core.search import Search
@@ -47,9 +63,11 @@ MAX_MESSAGE_BYTES = 64 * 1024
 """Of a WebSocket's client, who sends a token and nothing else."""
 # `changes` is the last of the log's: a path of two steps that another of them answers is not an event's.
 _ROUTERS = (
-    stream.router,  # before `/logs/{event_id}`
+    stream.router,  # this and the next before the route of an event by its id
+    export.router,
     logs.router,
     catalogue.router,
+    viewers.router,
     searching.router,
     searches.router,
     jobs.router,
@@ -148,6 +166,8 @@ def _state(settings: Settings, backends: Backends, key: SigningKey) -> State:
         commit=commit,
         ingest=Ingest(commit, catalogues),
         catalogues=catalogues,
+        exports=Source(backends.store, backends.index, backends.ledger),
+        export_slots=ExportSlots(settings.max_exports, settings.max_tenant_exports),
         search=Search(backends.store, backends.index, backends.ledger, total_bound=settings.total_bound),
         streams=StreamHub(
             backends.feed,

@@ -10,9 +10,11 @@ from starlette.requests import HTTPConnection
 
 from api.auth import Authenticator
 from api.bodies import Admission
+from api.exports import ExportSlots
 from api.tokens import TokenIssuer
 from core.catalogue import CatalogueCache
 from core.commit import GroupCommit
+from core.export.source import Source
 from core.ingest import Ingest
 from core.search import Search
 from core.settings import Settings
@@ -31,6 +33,8 @@ class State:
     ingest: Ingest
     catalogues: CatalogueCache
     search: Search
+    exports: Source
+    export_slots: ExportSlots
     streams: StreamHub
     strangers: asyncio.Semaphore
     """WebSockets that have not shown a token yet."""
