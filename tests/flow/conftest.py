@@ -11,6 +11,7 @@ import pytest
 from tests.conftest import LIVE_MONGODB, LIVE_OPENSEARCH, LIVE_SQS
 from tests.service import Client, Service, environment, service
 
+STREAMS = {"OCELOT_STREAM_HEARTBEAT": "1", "OCELOT_MAX_TENANT_STREAMS": "20"}
 LIVE = bool(LIVE_MONGODB and LIVE_OPENSEARCH and LIVE_SQS)
 
 
@@ -21,7 +22,7 @@ def running(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
     if request.param == "embedded":
         store = request.getfixturevalue("embedded_store")
         index = request.getfixturevalue("embedded_index")
-        settings = environment(home, store.url, index.url)
+        settings = environment(home, store.url, index.url, **STREAMS)
     else:
         settings = live_environment(home)
     made = service(settings)
@@ -41,7 +42,7 @@ def live_environment(home) -> dict[str, str]:
     name = f"test-{secrets.token_hex(6)}"
     url = asyncio.run(ensure_queue(LIVE_SQS, "us-east-1", name))
     return environment(
-        home, LIVE_MONGODB, LIVE_OPENSEARCH, OCELOT_QUEUE="sqs", SQS_QUEUE_URL=url, SQS_ENDPOINT_URL=LIVE_SQS
+        home, LIVE_MONGODB, LIVE_OPENSEARCH, OCELOT_QUEUE="sqs", SQS_QUEUE_URL=url, SQS_ENDPOINT_URL=LIVE_SQS, **STREAMS
     )
 
 

@@ -17,6 +17,7 @@ from core.jobs import EXPORT, Job, JobState
 from core.placement import place, read_alias, write_alias
 from tests import census
 from tests.service import Client, Service
+from tests.streams import Follower, Socket
 
 EVENTS = 30
 REQUEST = {"X-Request-Id": "same-for-all"}
@@ -306,6 +307,26 @@ def tells_nothing(path: str) -> Callable[[Pair], None]:
     return check
 
 
+def follow(pair: Pair) -> None:
+    """Each sends; the one's streams, by either way, hold nothing of the other's, and its places are no good here."""
+    with Follower(pair.mine) as mine, Follower(pair.theirs) as theirs, Socket(pair.mine) as socket:
+        for follower in (mine, theirs, socket):
+            follower.started()
+        sent = [pair.theirs.ingest({"action": "theirs", "user_id": "ana"}) for _ in range(3)]
+        own = [pair.mine.ingest({"action": "mine", "user_id": "ana"}) for _ in range(3)]
+        assert sorted(theirs.events(3)) == sorted(sent)
+        assert sorted(mine.events(3)) == sorted(socket.events(3)) == sorted(own)
+        told = "".join(mine.raw + socket.raw)
+        assert not [secret for secret in (*pair.secrets, *sent) if secret in told]
+        foreign = theirs.last_id
+    answers = [
+        silent(pair, pair.mine.get("/logs/stream", headers={"Last-Event-ID": last, **REQUEST}))
+        for last in (foreign, "A" * len(foreign))
+    ]
+    assert {(answer.status_code, answer.json()["code"]) for answer in answers} == {(400, "bad_last_event_id")}
+    assert answers[0].content == answers[1].content
+
+
 CASES: dict[tuple[str, str], Callable[[Pair], None]] = {
     ("post", "/api/v1/logs"): send_one,
     ("post", "/api/v1/logs/bulk"): send_many,
@@ -314,6 +335,7 @@ CASES: dict[tuple[str, str], Callable[[Pair], None]] = {
     ("get", "/api/v1/logs/trace/{trace_id}"): story("trace"),
     ("get", "/api/v1/logs/request/{request_id}"): story("request"),
     ("get", "/api/v1/logs/export"): export,
+    ("get", "/api/v1/logs/stream"): follow,
     ("get", "/api/v1/logs/{event_id}"): read_one,
     ("get", "/api/v1/facets"): facets,
     ("put", "/api/v1/facets"): facets,
