@@ -6,7 +6,7 @@ import json
 import socket
 import threading
 import time
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from types import TracebackType
 from typing import Any
 
@@ -131,7 +131,9 @@ class Socket(Listener):
             headers["Authorization"] = f"Bearer {client.token}"
         if last is not None and how != "message":
             headers["Last-Event-ID"] = last
-        self._ws = connect(url, subprotocols=protocols, additional_headers=headers, proxy=None)
+        self._open = ExitStack()
+        connected = connect(url, subprotocols=protocols, additional_headers=headers, proxy=None)
+        self._ws = self._open.enter_context(connected)
         self.subprotocol = self._ws.subprotocol
         self.close_code: int | None = None
         if how == "message":
@@ -148,4 +150,4 @@ class Socket(Listener):
         self.close_code = self._ws.close_code
 
     def close(self) -> None:
-        self._ws.close()
+        self._open.close()
