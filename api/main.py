@@ -24,7 +24,7 @@ from api.middleware import Envelope, unforeseen
 from api.openapi import describe_permissions, extra_schemas, without_the_frameworks_own
 from api.problems import problem, problem_of
 from api.protocol import BoundedProtocol
-from api.routes import access, changes, docs, facets, jobs, logs, service
+from api.routes import access, changes, docs, facets, jobs, logs, searching, service
 from api.state import State
 from api.tokens import SigningKey, TokenIssuer, TokenVerifier
 from core import telemetry
@@ -42,6 +42,7 @@ _BEAT_SECONDS = 1.0
 # `changes` is the last of the log's: a path of two steps that another of them answers is not an event's.
 _ROUTERS = (
     logs.router,
+    searching.router,
     jobs.router,
     changes.router,
     facets.router,

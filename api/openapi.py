@@ -10,6 +10,7 @@ from api.problems import MEDIA_TYPE, TITLES
 from api.schemas.access import TenantIn, TokenIn
 from api.schemas.events import BulkEventIn, EventIn, Problem
 from api.schemas.facets import FacetsIn
+from api.schemas.searches import SearchIn
 from core.access import ROLE_PERMISSIONS, Permission, Role
 from core.event import KEYWORD_FIELDS
 from core.query import DEFAULT_LIMIT, MAX_LIMIT
@@ -93,7 +94,7 @@ def example_of(model: type[BaseModel]) -> dict[str, Any]:
 def extra_schemas() -> dict[str, Any]:
     """Schemas that no route's signature names."""
     schemas: dict[str, Any] = {}
-    for model in (Problem, EventIn, BulkEventIn, FacetsIn, TenantIn, TokenIn):
+    for model in (Problem, EventIn, BulkEventIn, FacetsIn, SearchIn, TenantIn, TokenIn):
         schema = model.model_json_schema(ref_template="#/components/schemas/{model}")
         schemas |= schema.pop("$defs", {})
         schemas[model.__name__] = schema

@@ -62,7 +62,8 @@ class HealthServer:
         states = {n: "down" if isinstance(r, BaseException) else "up" for n, r in zip(names, results, strict=True)}
         vital_down = "down" in (states["queue"], states["store"])
         status = "unavailable" if vital_down else "degraded" if "down" in states.values() else "ready"
-        body = json.dumps({"status": status, "dependencies": states}).encode()
+        breakers = {name: breaker.state for name, breaker in self._backends.breakers.items()}
+        body = json.dumps({"status": status, "dependencies": states, "breakers": breakers}).encode()
         return "503 Service Unavailable\r\nRetry-After: 2" if vital_down else "200 OK", "application/json", body
 
     async def _metrics(self) -> bytes:

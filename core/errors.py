@@ -93,6 +93,10 @@ class Unavailable(OcelotError):
         return f"the {self.dependency} is unavailable; try again"
 
 
+class TimedOut(Unavailable):
+    """A dependency gave no answer within the deadline: it may hang, and the next call may wait as long."""
+
+
 class Blocked(Unavailable):
     """A dependency answers but will not take writes (shard limit, read-only block, full disk): retry, with an alarm."""
 

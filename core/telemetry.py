@@ -43,6 +43,12 @@ BLOCKED: Final = Gauge(
 )
 QUEUE_MESSAGES: Final = Gauge("ocelot_queue_messages", "Messages in the queue, by state.", ["state"], registry=REGISTRY)
 JOBS: Final = Counter("ocelot_jobs_total", "Jobs run, by what became of them.", ["kind", "outcome"], registry=REGISTRY)
+BREAKER_OPEN: Final = Gauge(
+    "ocelot_breaker_open", "1 while a dependency that hangs is not called.", ["dependency"], registry=REGISTRY
+)
+BREAKER_REFUSALS: Final = Counter(
+    "ocelot_breaker_refusals_total", "Calls not made because the dependency hangs.", ["dependency"], registry=REGISTRY
+)
 ERRORS: Final = Counter(
     "ocelot_dependency_errors_total", "Failed calls, by dependency.", ["dependency"], registry=REGISTRY
 )

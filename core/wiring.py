@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from core.adapters.store.client import Database
+from core.breaker import Breaker, guarded
 from core.errors import Unavailable
 from core.facet_source import FacetSource
 from core.jobs import Jobs
@@ -35,6 +36,8 @@ class Backends:
     index: EventIndex
     feed: EventFeed
     jobs: Jobs
+    breakers: dict[str, Breaker]
+    """By dependency; the ports above are behind them."""
 
 
 @asynccontextmanager
@@ -57,7 +60,8 @@ async def open_backends(settings: Settings) -> AsyncIterator[Backends]:
         client = open_client(settings.mongodb_url.get_secret_value())
         stack.callback(client.close)
         database = client[settings.mongodb_database]
-        control = await _control(database)
+        breakers = {name: Breaker(name) for name in ("store", "index")}
+        control = guarded(await _control(database), breakers["store"])
         index = open_index(
             settings.opensearch_url.get_secret_value(),
             shards=settings.index_shards,
@@ -69,14 +73,15 @@ async def open_backends(settings: Settings) -> AsyncIterator[Backends]:
         stack.push_async_callback(queue.aclose)
         yield Backends(
             queue=queue,
-            store=MongoEventStore(database),
-            parking=MongoParking(database),
-            outbox=MongoOutbox(database),
-            ledger=MongoLedger(database),
+            store=guarded(MongoEventStore(database), breakers["store"]),
+            parking=guarded(MongoParking(database), breakers["store"]),
+            outbox=guarded(MongoOutbox(database), breakers["store"]),
+            ledger=guarded(MongoLedger(database), breakers["store"]),
             control=control,
-            index=index,
+            index=guarded(index, breakers["index"]),
             feed=MongoEventFeed(database),
-            jobs=MongoJobs(database),
+            jobs=guarded(MongoJobs(database), breakers["store"]),
+            breakers=breakers,
         )
 
 

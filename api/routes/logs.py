@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
 import re
-from dataclasses import replace
 from typing import Any, Final
 
 import msgspec
@@ -24,6 +22,7 @@ from api.openapi import (
     needs,
     problems,
 )
+from api.pages import FOUND, paged, parameters_of, projection_of
 from api.problems import MEDIA_TYPE, TITLES
 from api.schemas.events import Accepted, BulkEventIn, BulkOut, EventIn, EventOut, SearchOut
 from api.state import state_of
@@ -33,12 +32,8 @@ from core.bulk import Bulk
 from core.errors import FieldError, Invalid, InvalidEvent, InvalidQuery, NotFound, OcelotError, Unavailable
 from core.ingest import ItemResult
 from core.ports import Stored
-from core.projection import Projection
-from core.search import Answer
 
 router = APIRouter(prefix="/logs", tags=["logs"])
-# A page of 1,000 large events is thinned in steps, between which others are served.
-_STEP_BYTES: Final = 256 * 1024
 _JSON: Final = "application/json"
 _EVENT_ID: Final = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _encode: Final = msgspec.json.Encoder().encode
@@ -61,14 +56,6 @@ _RESULTS: Final[dict[str, Any]] = {
             },
         },
     ],
-}
-_FOUND: Final[dict[str, Any]] = {
-    "data": [_EVENT],
-    "next_cursor": None,
-    "total": 1,
-    "total_relation": "exact",
-    "watermark": {"complete_through": "2026-11-21T11:40:02.101933Z", "rebuilding": False},
-    "answered_by": "index",
 }
 _KEY_HEADER: Final[dict[str, Any]] = {
     "name": "Idempotency-Key",
@@ -133,19 +120,15 @@ async def send_events(request: Request) -> Response:
     summary="Search events",
     description="Filters on every named field: repeat one for or, begin a value with `!` for not, end it with `*` for "
     "a prefix. `metadata.<path>`, `before_state.<path>` and `after_state.<path>` filter by free-form values.",
-    responses={**answer(200, _FOUND), **problems(400, 401, 403, 503)},
+    responses={**answer(200, FOUND), **problems(400, 401, 403, 503)},
     openapi_extra={**needs(Permission.READ), "parameters": SEARCH_PARAMETERS},
 )
 async def search_events(request: Request) -> Response:
     state = state_of(request)
     access = await state.authenticator.tenant_access(request, Permission.READ)
-    projection = _projection(request)
-    asked = [(name, value) for name, value in request.query_params.multi_items() if name != "fields"]
-    page = query.parse(asked, instant.now_us())
-    answer = await state.search.page(access.scope, access.tenant, page)
-    if projection is not None:
-        answer = replace(answer, bodies=await _thinned(answer.bodies, projection))
-    return Response(_page(answer), media_type=_JSON)
+    projection = projection_of(request)
+    page = query.parse(parameters_of(request), instant.now_us())
+    return await paged(await state.search.page(access.scope, access.tenant, page), projection)
 
 
 @router.get(
@@ -162,7 +145,7 @@ async def search_events(request: Request) -> Response:
 )
 async def read_event(request: Request, event_id: str) -> Response:
     stored = await stored_event(request, event_id)
-    projection = _projection(request)
+    projection = projection_of(request)
     if projection is None:
         return conditional(request, stored.body, stored.hash)
     return conditional(request, projection.of(stored.body))
@@ -178,23 +161,6 @@ async def stored_event(request: Request, event_id: str) -> Stored:
     if stored is None:
         raise NotFound("no such event")
     return stored
-
-
-def _projection(request: Request) -> Projection | None:
-    written = request.query_params.getlist("fields")
-    return Projection.parse(written) if written else None
-
-
-async def _thinned(bodies: list[bytes], projection: Projection) -> list[bytes]:
-    thinned: list[bytes] = []
-    size = 0
-    for body in bodies:
-        thinned.append(projection.of(body))
-        size += len(body)
-        if size > _STEP_BYTES:
-            size = 0
-            await asyncio.sleep(0)
-    return thinned
 
 
 def _key(request: Request) -> str | None:
@@ -236,24 +202,6 @@ def _bulk_answer(results: list[ItemResult]) -> Response:
     }
     headers = {"Retry-After": "2"} if counts["retry"] else {}
     return Response(_encode(body), status, headers, MEDIA_TYPE)
-
-
-def _page(answer: Answer) -> bytes:
-    """The page as JSON; the events' bytes go in as they are."""
-    mark = answer.watermark
-    tail = _encode(
-        {
-            "next_cursor": answer.next_cursor,
-            "total": answer.total,
-            "total_relation": "exact" if answer.total_exact else "at_least",
-            "watermark": {
-                "complete_through": None if mark.complete_through is None else instant.to_text(mark.complete_through),
-                "rebuilding": mark.rebuilding,
-            },
-            "answered_by": answer.answered_by,
-        }
-    )
-    return b'{"data":[' + b",".join(answer.bodies) + b"]," + tail[1:]
 
 
 def _wait(request: Request) -> float:

@@ -35,6 +35,8 @@ from core.query.model import (
 )
 from core.query.page import DEFAULT_LIMIT, MAX_LIMIT, Page, fingerprint, fixed
 from core.query.parameters import parse
+from core.query.stories import parse_story
+from core.query.tree import parse_body, parse_document
 from core.query.words import words_of
 
 __all__ = [
@@ -72,5 +74,8 @@ __all__ = [
     "leaves",
     "of_nodes",
     "parse",
+    "parse_body",
+    "parse_document",
+    "parse_story",
     "words_of",
 ]

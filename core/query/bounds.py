@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from core.errors import FieldError, InvalidQuery
+from core.errors import InvalidQuery
 from core.event import FREE_FIELDS
 from core.query.model import EXACT_FIELDS, Condition, EventQuery, Leaf, Match, Text, depth, leaves
 from core.query.words import words_of
@@ -26,19 +26,16 @@ def check(query: EventQuery) -> None:
     found = list(leaves(query.filters))
     conditions = [leaf for leaf in found if isinstance(leaf, Condition)]
     if len(found) > MAX_CONDITIONS or sum(len(condition.values) for condition in conditions) > MAX_VALUES:
-        raise too_large(f"a query may have {MAX_CONDITIONS} conditions and {MAX_VALUES} values: ask in several queries")
+        raise InvalidQuery(
+            f"a query may have {MAX_CONDITIONS} conditions and {MAX_VALUES} values: ask in several queries"
+        )
     if query.where is not None and depth(query.where) > MAX_DEPTH:
-        raise too_large(f"and, or and not may be nested {MAX_DEPTH} deep: join nested ones of the same kind")
+        raise InvalidQuery(f"and, or and not may be nested {MAX_DEPTH} deep: join nested ones of the same kind")
     texts = [leaf.text for leaf in found if isinstance(leaf, Text)]
     if sum(len(words_of(text)[0]) for text in texts) > MAX_WORDS:
-        message = f"may have {MAX_WORDS} words"
-        raise too_large(f"q {message}: leave some out", FieldError(("query", "q"), message, "parameter"))
+        raise InvalidQuery(f"full text may have {MAX_WORDS} words: leave some out")
     if sum(map(_clauses, found)) > MAX_CLAUSES:
-        raise too_large("too many words and conditions together: leave some out")
-
-
-def too_large(message: str, *errors: FieldError) -> InvalidQuery:
-    return InvalidQuery(message, errors=errors)
+        raise InvalidQuery("too many words and conditions together: leave some out")
 
 
 def _clauses(leaf: Leaf) -> int:

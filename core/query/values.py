@@ -8,8 +8,9 @@ from typing import Final
 
 from core import instant
 from core.event import FREE_FIELDS
-from core.query.bounds import MAX_TEXT
+from core.query.bounds import MAX_TEXT, MAX_WORDS
 from core.query.model import EXACT_FIELDS, INDEX_FIELDS, TIME_FIELDS, Match, Value
+from core.query.words import words_of
 
 NO_PREFIX: Final = ("id", "message", "ip_address")
 _UNITS: Final = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
@@ -58,4 +59,6 @@ def order(written: str) -> tuple[str, bool]:
 def full_text(written: str) -> str:
     if not 0 < len(written.strip()) <= MAX_TEXT:
         raise ValueError(f"must have 1 to {MAX_TEXT} characters")
+    if len(words_of(written)[0]) > MAX_WORDS:
+        raise ValueError(f"may have {MAX_WORDS} words")
     return written

@@ -113,8 +113,6 @@ def test_with_the_index_down_the_store_answers_what_it_can(stack: Stack, how: st
     client.found(5, action="earlier")
     cursor = client.get("/logs", params=EARLIER).json()["next_cursor"]
     with gone(stack, "index", how):
-        if how == "stopped":  # a hung one takes its whole deadline for each page
-            _pages_go_on(client, cursor, earlier)
         ready = state_of(client, "index", "down")
         assert (ready.status_code, ready.json()["status"]) == (200, "degraded")
         ids = [client.ingest({"action": "meanwhile", "user_id": "ben", "message": "words"}) for _ in range(6)]
@@ -126,9 +124,13 @@ def test_with_the_index_down_the_store_answers_what_it_can(stack: Stack, how: st
                 _answered_by_store(answer, known)
             for answer in pool.map(lambda query: client.get("/logs", params=query), FULL_TEXT):
                 assert "index" in unavailable(answer)["detail"]
+        if how == "hung":  # nobody waits for it any more
+            assert client.get("/ready").json()["breakers"]["index"] in ("open", "probing")
+        _pages_go_on(client, cursor, earlier)
         _await_outbox(stack, client, 6)
         mark = client.get("/logs").json()["watermark"]["complete_through"]
     state_of(client, "index", "up")
+    assert client.get("/ready").json()["breakers"]["index"] == "closed"
     if how == "stopped":  # osmem lost its memory: what came meanwhile arrives from the outbox, the rest by a rebuild
         stack.service.consumer.stop()
         stack.service.consumer.environment["OCELOT_REBUILD_ON_START"] = "true"
@@ -209,6 +211,21 @@ def test_sigterm_under_load_loses_nothing(stack: Stack) -> None:
     assert sorted(held.indexed) == sorted(held.stored)
     # Whoever drains answers what it took: nothing is stored that was not answered.
     assert set(held.stored) == sender.told.accepted
+
+
+def test_sigterm_while_the_index_hangs_loses_nothing(stack: Stack) -> None:
+    """Each tenant has an index of its own, and each call to it would take its whole deadline."""
+    clients = [stack.service.tenant(f"hangs{n}") for n in range(6)]
+    with stack.hung("index"):
+        for client in clients:
+            client.ingest({"action": "meanwhile"})
+        time.sleep(1)  # the consumer is in the middle of them
+        assert stack.service.consumer.stop(grace=25) == 0
+        stack.service.consumer.start()
+    census.settle(stack.service, clients)
+    for client in clients:
+        held = census.take(stack.service, client)
+        assert len(held.stored) == len(held.indexed) == 1
 
 
 def test_a_token_of_a_tenant_made_this_moment_is_good(stack: Stack) -> None:

@@ -143,7 +143,7 @@ def test_states_as_large_as_an_event_may_hold(tenant: Client) -> None:
 
 
 def test_changes_of_what_is_not_there(kept: Kept) -> None:
-    for event_id in ("01a1fdf2-d2cc-7e1f-94f5-0939230d076e", "no", "trace"):
+    for event_id in ("01a1fdf2-d2cc-7e1f-94f5-0939230d076e", "no", "traces"):
         answer = kept.client.get(f"/logs/{event_id}/changes")
         assert (answer.status_code, answer.json()["code"]) == (404, "not_found")
     assert kept.client.get(f"/logs/{kept.odd}/changes", params={"wait": "x"}).status_code == 400

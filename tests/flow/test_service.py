@@ -45,10 +45,11 @@ def description(nobody: Client) -> dict[str, Any]:
 def test_it_is_alive_and_ready_by_name_without_a_token(running: Service, nobody: Client) -> None:
     assert nobody.get("/health").json() == {"status": "ok"}
     everything = {"queue": "up", "store": "up", "index": "up"}
-    assert nobody.get("/ready").json() == {"status": "ready", "dependencies": everything}
+    whole = {"status": "ready", "dependencies": everything, "breakers": {"store": "closed", "index": "closed"}}
+    assert nobody.get("/ready").json() == whole
     consumer = f"http://127.0.0.1:{running.consumer.port}"
     assert httpx.get(f"{consumer}/health").json() == {"status": "ok"}
-    assert httpx.get(f"{consumer}/ready").json() == {"status": "ready", "dependencies": everything}
+    assert httpx.get(f"{consumer}/ready").json() == whole
     assert httpx.get(f"{consumer}/nothing").status_code == 404
     assert httpx.post(f"{consumer}/health").status_code == 404
 

@@ -46,7 +46,8 @@ def event(n: int) -> dict[str, Any]:
         "message": f"Ana opened the ledger {n}",
         "user_id": "ana",
         "ip_address": "203.0.113.7",
-        "request_id": f"r{n}",
+        "request_id": f"r{n}" if n < 8 else "shared",
+        "trace_id": f"r{n}" if n < 8 else "shared",
         "timestamp": f"2026-11-01T10:00:{n:02}Z",
         "metadata": {"n": n, "of": {"the": "ledger"}},
         "idempotency_key": f"key-{n}",
@@ -103,7 +104,7 @@ def search(pair: Pair) -> None:
         {}, {"q": "ledger"}, {"q": "Ana opened"}, {"user_id": "ana"}, {"user_id": "*"}, {"user_id": "!nobody"},
         {"ip_address": "0.0.0.0/0"}, {"ip_address": "::/0"}, {"metadata.of.the": "ledger"}, {"metadata.n": "*"},
         {"message": "opened the ledger"}, {"from": "1970-01-01T00:00:00Z", "sort": "received_at"}, {"severity": "*"},
-        {"metadata.of.the": "!other", "sort": "-received_at"}, {"request_id": [f"r{n}" for n in range(EVENTS)]},
+        {"metadata.of.the": "!other", "sort": "-received_at"}, {"request_id": ["shared", *(f"r{n}" for n in range(8))]},
     ]  # fmt: skip
     for query in asked:
         answer = silent(pair, pair.mine.get("/logs", params={"limit": 1000, **query})).json()
@@ -116,6 +117,33 @@ def search(pair: Pair) -> None:
     assert [found["id"] for found in answer["data"]] == pair.my_ids[:1]
     answer = pair.mine.get("/logs", params={"id": f"!{pair.their_ids[0]}"}).json()
     assert answer["total"] == EVENTS
+
+
+def search_by_tree(pair: Pair) -> None:
+    ana = {"field": "user_id", "equals": "ana"}
+    there = {"field": "severity", "exists": True}
+    for tree in (None, ana, {"or": [ana, there]}, {"not": {"not": there}}, {"text": "ledger"}, {"and": [ana, there]}):
+        answer = silent(pair, pair.mine.post("/logs/search", json={"limit": 1000} | ({"query": tree} if tree else {})))
+        assert {found["id"] for found in answer.json()["data"]} == set(pair.my_ids), tree
+        assert answer.json()["total"] == EVENTS
+    theirs = {"or": [{"field": "id", "equals": pair.their_ids}, {"field": "user_id", "equals": "nobody"}]}
+    assert pair.mine.post("/logs/search", json={"query": theirs}).json()["total"] == 0
+    cursor = pair.theirs.post("/logs/search", json={"query": ana, "limit": 3}).json()["next_cursor"]
+    answer = silent(pair, pair.mine.post("/logs/search", json={"query": ana, "limit": 3, "cursor": cursor}))
+    assert (answer.status_code, answer.json()["code"]) == (400, "bad_cursor")
+
+
+def story(kind: str) -> Callable[[Pair], None]:
+    def check(pair: Pair) -> None:
+        answer = silent(pair, pair.mine.get(f"/logs/{kind}/r7"))
+        assert [found["id"] for found in answer.json()["data"]] == [pair.my_ids[7]]
+        cursor = pair.theirs.get(f"/logs/{kind}/shared", params={"limit": 3}).json()["next_cursor"]
+        answer = silent(pair, pair.mine.get(f"/logs/{kind}/shared", params={"limit": 3, "cursor": cursor}))
+        assert (answer.status_code, answer.json()["code"]) == (400, "bad_cursor")
+        answer = silent(pair, pair.mine.get(f"/logs/{kind}/shared", params={"limit": 1000}))
+        assert [found["id"] for found in answer.json()["data"]] == pair.my_ids[8:]
+
+    return check
 
 
 def read_one(pair: Pair) -> None:
@@ -200,6 +228,9 @@ CASES: dict[tuple[str, str], Callable[[Pair], None]] = {
     ("post", "/api/v1/logs"): send_one,
     ("post", "/api/v1/logs/bulk"): send_many,
     ("get", "/api/v1/logs"): search,
+    ("post", "/api/v1/logs/search"): search_by_tree,
+    ("get", "/api/v1/logs/trace/{trace_id}"): story("trace"),
+    ("get", "/api/v1/logs/request/{request_id}"): story("request"),
     ("get", "/api/v1/logs/{event_id}"): read_one,
     ("get", "/api/v1/facets"): facets,
     ("put", "/api/v1/facets"): facets,

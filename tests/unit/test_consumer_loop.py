@@ -44,8 +44,9 @@ async def run(queue: Queue, act: Callable[[bytes], Any], until: Callable[[], boo
             raise Unavailable("store")
 
     loop = Loop(
-        anything(queue), anything(processor), probe, workers=options.get("workers", 1), lease=options.get("lease", 120)
-    )
+        anything(queue), anything(processor), probe, workers=options.get("workers", 1),
+        lease=options.get("lease", 120), grace=options.get("grace", 10),
+    )  # fmt: skip
     task = asyncio.create_task(loop.run())
     try:
         async with asyncio.timeout(10):
@@ -163,6 +164,37 @@ async def test_stopping_finishes_what_was_received() -> None:
     await run(queue, act, started.is_set)
     assert queue.acked == [b"one"]
     assert queue.released == []
+
+
+async def test_work_that_does_not_end_when_it_stops_goes_back_whole() -> None:
+    queue = Queue(b"one", b"two", b"three")
+    started, cut = asyncio.Event(), []
+
+    async def act(body: bytes) -> None:
+        started.set()
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            cut.append(body)
+            raise
+
+    await run(queue, act, started.is_set, grace=0.05)
+    assert cut == [b"one"]
+    assert queue.acked == []
+    assert queue.released == [(b"one", 0.0), (b"two", 0.0), (b"three", 0.0)]
+
+
+async def test_a_queue_that_hangs_is_asked_to_take_all_back_at_once() -> None:
+    queue = Queue(b"one", b"two", b"three")
+    waiting: list[int] = []
+
+    async def release(leases: Any, delay: float = 0) -> None:
+        waiting.append(len(leases))
+        while sum(waiting) < 3:
+            await asyncio.sleep(0.001)
+
+    queue.release = release  # type: ignore[method-assign]
+    await run(queue, lambda body: Unavailable("index"), lambda: sum(waiting) == 3)
 
 
 async def test_what_is_received_while_stopping_goes_back_at_once() -> None:

@@ -71,8 +71,11 @@ def test_how_full_text_is_cut(text: str, words: list[str], whole: str | None) ->
 
 def test_as_many_words_as_may_be() -> None:
     dsl.query_of(EventQuery(text=" ".join(f"w{n}" for n in range(MAX_WORDS))), TENANT)
+    too_many = " ".join(f"w{n}" for n in range(MAX_WORDS + 1))
+    with pytest.raises(InvalidQuery, match="32 words"):
+        dsl.query_of(EventQuery(text=too_many), TENANT)
     with pytest.raises(InvalidQuery) as caught:
-        dsl.query_of(EventQuery(text=" ".join(f"w{n}" for n in range(MAX_WORDS + 1))), TENANT)
+        parse([("q", too_many)], 0)
     assert caught.value.errors[0].loc == ("query", "q")
 
 

@@ -12,7 +12,7 @@ import pytest_asyncio
 from aiohttp import web
 
 from core.adapters.index.opensearch import OpenSearchIndex, open_index
-from core.errors import Blocked, Unavailable
+from core.errors import Blocked, TimedOut, Unavailable
 from core.query import EventQuery
 from core.tenant import for_system
 from tests.contracts.index_events import PLACEMENT, stamped
@@ -156,6 +156,7 @@ async def test_a_status_is_never_retried_nor_shown(server: Server, status: int, 
         with pytest.raises(Unavailable) as caught:
             await call(index)
         assert "gateway" not in str(caught.value)
+        assert not isinstance(caught.value, TimedOut)
     assert recorded.asked == ["_bulk", "_search"]
 
 
@@ -188,7 +189,7 @@ async def test_a_server_that_hangs_has_a_deadline(
     recorded, _ = server
     recorded.goes_on.clear()
     hasty = open_index(recorded.url, deadline=0.05, write_deadline=0.05)
-    with pytest.raises(Unavailable):
+    with pytest.raises(TimedOut):
         await call(hasty)
     assert len(recorded.asked) == 1
     await hasty.aclose()

@@ -121,7 +121,9 @@ class OpenSearchIndex:
         return dict(zip(entries, verdicts, strict=True))
 
     async def _bulk(self, alias: str, body: bytes) -> list[Verdict]:
-        params = {"require_alias": "true", "filter_path": bulk.FILTER_PATH}
+        # A shard that is away is waited for by the server, which says so in time: the deadline is for one that hangs.
+        waits = f"{self._client.write_deadline * 800:.0f}ms"
+        params = {"require_alias": "true", "filter_path": bulk.FILTER_PATH, "timeout": waits}
         text = await self._client.call(
             "POST", f"/{alias}/_bulk", params, body, writes=True, content_type="application/x-ndjson"
         )
