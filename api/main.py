@@ -24,7 +24,7 @@ from api.middleware import Envelope, unforeseen
 from api.openapi import describe_permissions, extra_schemas, without_the_frameworks_own
 from api.problems import problem, problem_of
 from api.protocol import BoundedProtocol
-from api.routes import access, changes, docs, facets, jobs, logs, searching, service
+from api.routes import access, changes, docs, facets, jobs, logs, searching, service, stats
 from api.state import State
 from api.tokens import SigningKey, TokenIssuer, TokenVerifier
 from core import telemetry
@@ -34,6 +34,7 @@ from core.ingest import Ingest
 from core.keys import signing_key_pem
 from core.search import Search
 from core.settings import BadSettings, Settings, load
+from core.statistics import Counter
 from core.wiring import Backends, open_backends
 
 log = logging.getLogger(__name__)
@@ -41,6 +42,7 @@ PREFIX = "/api/v1"
 _BEAT_SECONDS = 1.0
 # `changes` is the last of the log's: a path of two steps that another of them answers is not an event's.
 _ROUTERS = (
+    stats.router,
     logs.router,
     searching.router,
     jobs.router,
@@ -122,6 +124,7 @@ def _state(settings: Settings, backends: Backends, key: SigningKey) -> State:
         deadline=settings.send_deadline,
         max_pending_bytes=settings.max_in_flight_bytes,
     )
+    search = Search(backends.store, backends.index, backends.ledger, total_bound=settings.total_bound)
     return State(
         settings=settings,
         backends=backends,
@@ -130,7 +133,8 @@ def _state(settings: Settings, backends: Backends, key: SigningKey) -> State:
         admission=Admission(settings.max_in_flight_bytes, settings.max_tenant_in_flight_bytes),
         commit=commit,
         ingest=Ingest(commit),
-        search=Search(backends.store, backends.index, backends.ledger, total_bound=settings.total_bound),
+        search=search,
+        counter=Counter(backends.store, backends.index, search),
     )
 
 

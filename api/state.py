@@ -14,6 +14,7 @@ from core.commit import GroupCommit
 from core.ingest import Ingest
 from core.search import Search
 from core.settings import Settings
+from core.statistics import Counter
 from core.wiring import Backends
 
 
@@ -27,6 +28,7 @@ class State:
     commit: GroupCommit
     ingest: Ingest
     search: Search
+    counter: Counter
 
 
 def state_of(request: Request) -> State:
