@@ -16,7 +16,7 @@ _CACHING: Final = "private, no-cache"
 def conditional(request: Request, body: bytes, digest: bytes | None = None) -> Response:
     """The JSON `body` with the ETag of its SHA-256 (`digest`, where it is known); 304 for a client that has it."""
     etag = f'"{(digest or hashlib.sha256(body).digest()).hex()}"'
-    headers = {"ETag": etag, "Cache-Control": _CACHING}
+    headers = {"ETag": etag, "Cache-Control": _CACHING, "Vary": "Accept-Encoding"}
     if _is_known(etag, ",".join(request.headers.getlist("if-none-match"))):
         return Response(status_code=304, headers=headers)
     return Response(body, media_type="application/json", headers=headers)

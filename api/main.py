@@ -22,12 +22,14 @@ from api.bodies import Admission
 from api.direct import Direct, Route
 from api.middleware import Envelope, unforeseen
 from api.openapi import describe_permissions, extra_schemas, without_the_frameworks_own
+from api.packing import Packing
 from api.problems import problem, problem_of
 from api.protocol import BoundedProtocol
-from api.routes import access, changes, docs, facets, jobs, logs, searching, service, stats
+from api.routes import access, catalogue, changes, docs, facets, jobs, logs, searching, service, stats
 from api.state import State
 from api.tokens import SigningKey, TokenIssuer, TokenVerifier
 from core import telemetry
+from core.catalogue import CatalogueCache
 from core.commit import GroupCommit
 from core.errors import OcelotError
 from core.ingest import Ingest
@@ -44,6 +46,7 @@ _BEAT_SECONDS = 1.0
 _ROUTERS = (
     stats.router,
     logs.router,
+    catalogue.router,
     searching.router,
     jobs.router,
     changes.router,
@@ -59,12 +62,12 @@ Send events with a token of the role `writer` or `admin`, read them with `reader
 
 
 def create_app(settings: Settings) -> ASGIApp:
-    """The whole application: the service behind its one middleware, the hot routes beside the framework."""
+    """The whole application: the service behind its middleware, the hot routes beside the framework."""
     hot = {
         ("POST", f"{PREFIX}/logs"): Route("/logs", logs.send_event),
         ("POST", f"{PREFIX}/logs/bulk"): Route("/logs/bulk", logs.send_events),
     }
-    return Envelope(Direct(create_service(settings), hot))
+    return Envelope(Packing(Direct(create_service(settings), hot)))
 
 
 def create_service(settings: Settings) -> FastAPI:
@@ -105,6 +108,7 @@ def _lifespan(settings: Settings) -> Callable[[FastAPI], Any]:
             await _beat(state)
             tasks = [
                 asyncio.create_task(state.authenticator.refresh_forever()),
+                asyncio.create_task(state.catalogues.refresh_forever()),
                 asyncio.create_task(_beat_forever(state)),
             ]
             yield
@@ -125,6 +129,7 @@ def _state(settings: Settings, backends: Backends, key: SigningKey) -> State:
         max_pending_bytes=settings.max_in_flight_bytes,
     )
     search = Search(backends.store, backends.index, backends.ledger, total_bound=settings.total_bound)
+    catalogues = CatalogueCache(backends.catalogues)
     return State(
         settings=settings,
         backends=backends,
@@ -132,9 +137,10 @@ def _state(settings: Settings, backends: Backends, key: SigningKey) -> State:
         issuer=TokenIssuer(key, settings.issuer, settings.audience),
         admission=Admission(settings.max_in_flight_bytes, settings.max_tenant_in_flight_bytes),
         commit=commit,
-        ingest=Ingest(commit),
         search=search,
         counter=Counter(backends.store, backends.index, search),
+        ingest=Ingest(commit, catalogues),
+        catalogues=catalogues,
     )
 
 

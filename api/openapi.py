@@ -8,6 +8,7 @@ from pydantic import BaseModel
 
 from api.problems import MEDIA_TYPE, TITLES
 from api.schemas.access import TenantIn, TokenIn
+from api.schemas.catalogue import CatalogueIn
 from api.schemas.events import BulkEventIn, EventIn, Problem
 from api.schemas.facets import FacetsIn
 from api.schemas.searches import SearchIn
@@ -96,7 +97,7 @@ def example_of(model: type[BaseModel]) -> dict[str, Any]:
 def extra_schemas() -> dict[str, Any]:
     """Schemas that no route's signature names."""
     schemas: dict[str, Any] = {}
-    for model in (Problem, EventIn, BulkEventIn, FacetsIn, SearchIn, TenantIn, TokenIn):
+    for model in (Problem, EventIn, BulkEventIn, CatalogueIn, FacetsIn, SearchIn, TenantIn, TokenIn):
         schema = model.model_json_schema(ref_template="#/components/schemas/{model}")
         schemas |= schema.pop("$defs", {})
         schemas[model.__name__] = schema

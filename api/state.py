@@ -10,6 +10,7 @@ from starlette.requests import Request
 from api.auth import Authenticator
 from api.bodies import Admission
 from api.tokens import TokenIssuer
+from core.catalogue import CatalogueCache
 from core.commit import GroupCommit
 from core.ingest import Ingest
 from core.search import Search
@@ -27,6 +28,7 @@ class State:
     admission: Admission
     commit: GroupCommit
     ingest: Ingest
+    catalogues: CatalogueCache
     search: Search
     counter: Counter
 

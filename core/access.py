@@ -8,6 +8,7 @@ from enum import StrEnum
 class Permission(StrEnum):
     WRITE = "logs:write"
     READ = "logs:read"
+    CATALOGUE = "catalogue:read"
     MANAGE = "tenant:manage"
     PLATFORM = "platform:manage"
 
@@ -20,9 +21,9 @@ class Role(StrEnum):
 
 
 ROLE_PERMISSIONS: dict[Role, frozenset[Permission]] = {
-    Role.ADMIN: frozenset({Permission.WRITE, Permission.READ, Permission.MANAGE}),
-    Role.WRITER: frozenset({Permission.WRITE}),
-    Role.READER: frozenset({Permission.READ}),
+    Role.ADMIN: frozenset({Permission.WRITE, Permission.READ, Permission.CATALOGUE, Permission.MANAGE}),
+    Role.WRITER: frozenset({Permission.WRITE, Permission.CATALOGUE}),
+    Role.READER: frozenset({Permission.READ, Permission.CATALOGUE}),
     # A platform administrator runs tenants; it does not read what is in them.
     Role.PLATFORM: frozenset({Permission.PLATFORM}),
 }

@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from core.query import ip_key
 from core.stats import Ask, DistinctFigure, Figures, Group, GroupFigure, Over, OverFigure, Rest, Target
 
 Row = Mapping[str, Any]
@@ -34,7 +35,8 @@ def _over(rows: Sequence[Row], over: Over) -> OverFigure:
 
 def _group(rows: Sequence[Row], group: Group) -> GroupFigure:
     counts, missing = _counts(rows, group.target)
-    ordered = sorted(counts.items(), key=lambda each: (-each[1], each[0]))
+    key = ip_key if group.target == "ip_address" else str
+    ordered = sorted(counts.items(), key=lambda each: (-each[1], key(each[0])))
     top = ordered[: group.top]
     return GroupFigure(tuple(top), counts.total() - sum(count for _, count in top), Rest(missing))
 

@@ -107,6 +107,8 @@ def edges_of(start: int, end: int, interval: Interval, zone: ZoneInfo, most: int
         if second <= first:
             edges = [second]
             continue
+        if second == edges[-1]:
+            continue  # a day that the calendar has and the clock never showed
         edges.append(second)
         if second >= last:
             break

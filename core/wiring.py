@@ -12,6 +12,7 @@ from typing import Final
 
 from core.adapters.store.client import Database
 from core.breaker import Breaker, guarded
+from core.catalogue import Catalogues
 from core.errors import Unavailable
 from core.facet_source import FacetSource
 from core.jobs import Jobs
@@ -36,6 +37,7 @@ class Backends:
     index: EventIndex
     feed: EventFeed
     jobs: Jobs
+    catalogues: Catalogues
     breakers: dict[str, Breaker]
     """By dependency; the ports above are behind them."""
 
@@ -48,6 +50,7 @@ async def open_backends(settings: Settings) -> AsyncIterator[Backends]:
     index need not be up.
     """
     from core.adapters.index.opensearch import open_index
+    from core.adapters.store.catalogues import MongoCatalogues
     from core.adapters.store.client import open_client
     from core.adapters.store.events import MongoEventStore
     from core.adapters.store.feed import MongoEventFeed
@@ -81,6 +84,7 @@ async def open_backends(settings: Settings) -> AsyncIterator[Backends]:
             index=guarded(index, breakers["index"]),
             feed=MongoEventFeed(database),
             jobs=guarded(MongoJobs(database), breakers["store"]),
+            catalogues=guarded(MongoCatalogues(database), breakers["store"]),
             breakers=breakers,
         )
 

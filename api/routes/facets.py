@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from fastapi import APIRouter, Request
 
+from api.models import read_body
 from api.openapi import answer, body_of, example_of, needs, problems
-from api.routes.access import read_body
 from api.schemas.facets import FacetIn, FacetsIn, FacetsOut
 from api.state import state_of
 from core.access import Permission

@@ -84,12 +84,13 @@ async def send_event(request: Request) -> Response:
         body = await bodies.read(request, state.settings.max_body_bytes)
         key = _key(request)
         try:
-            event_id = await state.ingest.one(access.scope, access.tenant, body, key)
+            result = await state.ingest.one(access.scope, access.tenant, body, key)
         except OcelotError as error:
             telemetry.EVENTS.labels("retry" if isinstance(error, Unavailable) else "refused").inc()
             raise
     telemetry.EVENTS.labels("accepted").inc()
-    return Response(b'{"id":"' + event_id.encode() + b'"}', 202, media_type=_JSON)
+    warned = {"warning": result.warning} if result.warning is not None else {}
+    return Response(_encode({"id": result.id} | warned), 202, media_type=_JSON)
 
 
 @router.post(

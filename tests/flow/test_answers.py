@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import gzip
 import hashlib
 import json
 from typing import Any
 
+import httpx
 import jsonpatch
 import pytest
+import zstandard
 
+from api.packing import MIN_BYTES
+from core.access import Role
 from core.changes import changed_paths
 from tests.flow.test_search import settled
 from tests.service import Client, Service
@@ -89,7 +94,8 @@ def test_what_a_client_has_is_not_sent_again(kept: Kept, path: str) -> None:
     for known in (etag, f"W/{etag}", "*", f'"other", {etag}', f'W/"other",W/{etag}'):
         again = kept.client.get(url, headers={"If-None-Match": known})
         assert (again.status_code, again.content) == (304, b""), known
-        for name in ("ETag", "Cache-Control", "Vary"):
+        assert again.headers["ETag"].removeprefix("W/") == etag
+        for name in ("Cache-Control", "Vary"):
             assert again.headers.get(name) == answer.headers.get(name)
         assert "Content-Type" not in again.headers
     for other in ('"other"', etag.strip('"'), etag[:-2] + '"', ""):
@@ -106,6 +112,73 @@ def test_no_other_answer_is_to_be_kept(kept: Kept) -> None:
     for answer in (kept.client.get("/logs"), kept.client.get("/logs/no"), kept.client.get("/logs", params={"x": "y"})):
         assert answer.headers["Cache-Control"] == "no-store"
         assert "ETag" not in answer.headers
+
+
+# Packed answers ------------------------------------------------------------------------------------------------------
+
+
+def raw(client: Client, url: str, **headers: str) -> tuple[httpx.Response, bytes]:
+    """The answer, and its body as it came."""
+    with client.stream(
+        "GET", url, headers={name.replace("_", "-"): value for name, value in headers.items()}
+    ) as answer:
+        return answer, b"".join(answer.iter_raw())
+
+
+@pytest.mark.parametrize("encoding", ["gzip", "zstd"])
+def test_a_page_comes_packed_to_who_asks(running: Service, encoding: str) -> None:
+    client = running.tenant()
+    pad = "é and so on " * 20
+    client.post("/logs/bulk", json=[{"action": "long", "message": pad, "metadata": {"n": n}} for n in range(200)])
+    settled(client, 200)
+    plain, body = raw(client, "/logs?limit=200&sort=timestamp", Accept_Encoding="identity")
+    answer, packed = raw(client, "/logs?limit=200&sort=timestamp", Accept_Encoding=f"{encoding}, *;q=0")
+    assert (plain.headers.get("Content-Encoding"), answer.headers["Content-Encoding"]) == (None, encoding)
+    assert plain.headers["Vary"] == answer.headers["Vary"] == "Accept-Encoding"
+    assert answer.headers["Cache-Control"] == "no-store"
+    assert int(answer.headers["Content-Length"]) == len(packed) < len(body) / 5
+    unpack = gzip.decompress if encoding == "gzip" else zstandard.ZstdDecompressor().decompress
+    assert json.loads(unpack(packed))["data"] == json.loads(body)["data"]
+
+
+def test_a_packed_event_is_known_again_in_either_form(tenant: Client) -> None:
+    event_id = tenant.ingest({"action": "long", "message": "on and on " * 500})
+    url = f"/logs/{event_id}"
+    plain, body = raw(tenant, f"{url}?wait=20", Accept_Encoding="identity")
+    answer, packed = raw(tenant, url, Accept_Encoding="gzip")
+    strong = f'"{hashlib.sha256(body).hexdigest()}"'
+    assert (plain.headers["ETag"], answer.headers["ETag"]) == (strong, "W/" + strong)
+    assert gzip.decompress(packed) == body
+    for known in (strong, "W/" + strong):
+        for accepted in ("gzip", "zstd", "identity"):
+            again, nothing = raw(tenant, url, Accept_Encoding=accepted, If_None_Match=known)
+            assert (again.status_code, nothing) == (304, b"")
+            assert again.headers["ETag"] == known
+            assert again.headers["Vary"] == "Accept-Encoding"
+
+
+def test_what_carries_a_credential_is_never_packed(running: Service) -> None:
+    headers = {"Accept-Encoding": "gzip, zstd"}
+    platform = running.client(None, Role.PLATFORM)
+    made = platform.post("/tenants", json={"name": "\x01" * 200}, headers=headers)
+    key = made.json()["key"]
+    form = {"grant_type": "client_credentials", "client_id": key["client_id"], "client_secret": key["client_secret"]}
+    token = platform.post("/token", data=form, headers=headers)
+    issued = platform.post(f"/tenants/{made.json()['tenant_id']}/tokens", json={"roles": ["reader"]}, headers=headers)
+    assert [answer.status_code for answer in (made, token, issued)] == [201, 200, 201]
+    assert len(made.content) > MIN_BYTES
+    for answer in (made, token, issued):
+        assert "Content-Encoding" not in answer.headers
+        assert answer.headers["Cache-Control"] == "no-store, no-transform"
+
+
+def test_the_pages_and_the_description_are_packed_too(running: Service) -> None:
+    for path, kind in (("/openapi.json", "json"), ("/docs/assets/swagger-ui-bundle.js", "javascript")):
+        answer = httpx.get(f"{running.url}/api/v1{path}", headers={"Accept-Encoding": "gzip"}, timeout=30)
+        assert answer.headers["Content-Encoding"] == "gzip"
+        assert kind in answer.headers["Content-Type"]
+        plain = httpx.get(f"{running.url}/api/v1{path}", headers={"Accept-Encoding": "identity"}, timeout=30)
+        assert answer.content == plain.content
 
 
 # What an event changed -----------------------------------------------------------------------------------------------

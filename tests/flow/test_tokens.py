@@ -396,7 +396,7 @@ def test_a_key_is_exchanged_by_form_json_and_basic(running: Service, api_key: tu
         assert response.status_code == 200, response.text
         answer = response.json()
         assert (answer["token_type"], answer["expires_in"]) == ("Bearer", 900)
-        assert response.headers["Cache-Control"] == "no-store"
+        assert response.headers["Cache-Control"] == "no-store, no-transform"
         with Client(running.url, answer["access_token"]) as writer:
             writer.ingest({"action": "by.key"})
             refused(writer.get("/logs"), 403)

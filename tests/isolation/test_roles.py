@@ -49,6 +49,10 @@ def no_job(admin: Client) -> dict[str, str]:
     return {"job_id": "0" * 8}
 
 
+def no_version(admin: Client) -> dict[str, str]:
+    return {"version": "999"}
+
+
 EVENT: Final = {"json": {"action": "x"}}
 ROWS: Final[dict[tuple[str, str], Row]] = {
     ("post", "/api/v1/logs"): Row("admin writer", 202, EVENT),
@@ -64,6 +68,11 @@ ROWS: Final[dict[tuple[str, str], Row]] = {
     ("get", "/api/v1/jobs/{job_id}"): Row("admin reader", 404, made=no_job),
     ("post", "/api/v1/jobs/{job_id}/retry"): Row("admin reader", 404, made=no_job),
     ("get", "/api/v1/logs/{event_id}/changes"): Row("admin reader", 200, {"params": {"wait": "20"}}, an_event),
+    ("get", "/api/v1/catalogue"): Row("admin writer reader"),
+    ("put", "/api/v1/catalogue"): Row("admin", 200, {"json": {"mode": "off", "actions": {"made": {}}}}),
+    ("get", "/api/v1/catalogue/versions"): Row("admin writer reader"),
+    ("get", "/api/v1/catalogue/versions/{version}"): Row("admin writer reader", 404, made=no_version),
+    ("get", "/api/v1/catalogue/openapi.json"): Row("admin writer reader"),
     # Its credentials are a key; whatever token comes along does not matter.
     ("post", "/api/v1/token"): Row("anyone", 400, {"json": {"grant_type": "x"}}),
     ("post", "/api/v1/tenants"): Row("platform", 201, {"json": {"name": "made"}}),

@@ -216,6 +216,26 @@ def read_changes(pair: Pair) -> None:
         assert _comparable(answer) == _comparable(unknown)
 
 
+def catalogue(pair: Pair) -> None:
+    """The other's catalogue is neither shown nor asked."""
+    mark, version = "only.theirs", pair.theirs.get("/catalogue").json()["version"]
+    body = {"mode": "enforce", "actions": {mark: {"description": mark}, "file.read": {}}}
+    assert pair.theirs.put("/catalogue", json=body).status_code == 200
+    for path in ("", "/versions", "/versions/1", "/openapi.json"):
+        answer = silent(pair, pair.mine.get(f"/catalogue{path}"))
+        assert mark not in answer.text
+    assert pair.mine.get("/catalogue").json()["version"] == 0
+    assert pair.mine.post("/logs/bulk", json=[event(0)]).json()["accepted"] == 1
+    assert pair.theirs.put("/catalogue", json={"mode": "off", "actions": {}}).json()["version"] == version + 2
+
+
+def replace_catalogue(pair: Pair) -> None:
+    before = pair.theirs.get("/catalogue").content
+    answer = silent(pair, pair.mine.put("/catalogue", json={"mode": "off", "actions": {"mine": {}}}))
+    assert answer.json()["version"] == 1
+    assert pair.theirs.get("/catalogue").content == before
+
+
 def exchange_key(pair: Pair) -> None:
     form = {"grant_type": "client_credentials", "client_id": "ock_" + "0" * 24, "client_secret": "ocs_wrong"}
     assert silent(pair, pair.mine.post("/token", data=form)).status_code == 401
@@ -257,6 +277,11 @@ CASES: dict[tuple[str, str], Callable[[Pair], None]] = {
     ("get", "/api/v1/jobs/{job_id}"): read_job,
     ("post", "/api/v1/jobs/{job_id}/retry"): retry_job,
     ("get", "/api/v1/logs/{event_id}/changes"): read_changes,
+    ("get", "/api/v1/catalogue"): catalogue,
+    ("get", "/api/v1/catalogue/versions"): catalogue,
+    ("get", "/api/v1/catalogue/versions/{version}"): catalogue,
+    ("get", "/api/v1/catalogue/openapi.json"): catalogue,
+    ("put", "/api/v1/catalogue"): replace_catalogue,
     ("post", "/api/v1/token"): exchange_key,
     ("post", "/api/v1/tenants"): create_tenant,
     ("post", "/api/v1/tenants/{tenant_id}/tokens"): issue_token,

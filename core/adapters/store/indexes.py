@@ -15,12 +15,15 @@ RECEIPTS: Final = "receipts"
 PRODUCERS: Final = "producers"
 REBUILDS: Final = "rebuilds"
 JOBS: Final = "jobs"
+CATALOGUES: Final = "catalogues"
+CATALOGUE_HEADS: Final = "catalogue_heads"
 
 _INDEXES: Final = {
     EVENTS: (("tenant_id", "timestamp", "_id"), ("tenant_id", "received_at", "_id")),
     PARKED: (("tenant_id", "parked_at"), ("parked_at",)),
     OUTBOX: (("tenant_id", "received_at"),),
     RECEIPTS: (("producer", "sequence"),),
+    CATALOGUES: (("tenant_id", "version"),),
     JOBS: (("due_at",), ("expires_at",), ("tenant_id", "kind", "_id")),
 }
 
