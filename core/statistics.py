@@ -139,7 +139,7 @@ def _edges(request: StatsRequest, interval: Interval, start: int, end: int) -> t
         raise _too_many(f"there would be more than {MAX_INTERVALS} intervals of {interval.text}") from None
     step, residues = residues_of(edges, interval)
     if len(residues) * (edges[-1] - edges[0]) // (step * 1_000_000) > MAX_STEPS:
-        raise _too_many(f"the range is too long to be counted in the days of {request.zone.key}")
+        raise _too_many(f"the range has too many days of {request.zone.key} (in UTC it may have more)")
     return tuple(edges)
 
 

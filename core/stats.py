@@ -22,8 +22,8 @@ MAX_TOP: Final = 1000
 MAX_PERCENTS: Final = 10
 EXACT_VALUES: Final = 5000
 """A field with fewer different values in each shard is counted exactly, by value and how many there are."""
-MAX_STEPS: Final = 20_000
-"""Equal steps of time that an index may count in for one timeline."""
+MAX_STEPS: Final = 25_000
+"""Equal steps of time that an index may count in for one timeline: with all targets, under its 65,535 buckets."""
 NAMED_TARGETS: Final = (*KEYWORD_FIELDS, "ip_address", "changed_paths")
 INDEX_TARGETS: Final = ("changed_paths",)
 """Those that the store does not keep beside an event's bytes."""

@@ -109,10 +109,7 @@ class MongoControl:
 
 
 def _own(base: type[_D]) -> type[_D]:
-    # Defaults again, because Beanie puts expressions in their place on a base that it has bound once.
-    own = {name: note for name, note in base.__annotations__.items() if not base.model_fields[name].is_required()}
-    defaults = {name: base.model_fields[name].default for name in own}
-    body: dict[str, Any] = {"__module__": base.__module__, "__annotations__": own, **defaults}
+    body: dict[str, Any] = {"__module__": base.__module__, "__annotations__": {}}
     return cast("type[_D]", type(base.__name__, (base,), body))
 
 
