@@ -34,6 +34,7 @@ TITLES: Final = {
     415: "Unsupported media type",
     422: "Not valid",
     429: "Too many requests",
+    431: "Head too large",
     503: "Not available now",
 }
 _STATUS: Final[tuple[tuple[type[OcelotError], int], ...]] = (

@@ -99,7 +99,7 @@ def prepare(
             continue
         try:
             timestamp = event.check(entry, now, one_line)
-            own = entry.idempotency_key if key is None else key
+            own = entry.idempotency_key if key is None else _one_key(entry, key)
             if isinstance(own, str):
                 identities[len(good)] = _identity(tenant, entry, own, keys)
         except InvalidEvent as error:
@@ -159,6 +159,15 @@ def _take_out(events: list[EventInput], lines: list[bytes], prepared: Prepared) 
         prepared.ids = [prepared.ids[n] for n in kept]
         prepared.records = [prepared.records[n] for n in kept]
         prepared.places = [prepared.places[n] for n in kept]
+
+
+def _one_key(entry: EventInput, header: str) -> str:
+    """The key of a lone event, which its body may repeat; raises when the body says another."""
+    if isinstance(entry.idempotency_key, str) and entry.idempotency_key != header:
+        message = "the header Idempotency-Key and the body's idempotency_key differ"
+        places = (("header", "Idempotency-Key"), ("idempotency_key",))
+        raise InvalidEvent(message, errors=[FieldError(place, message, "differs") for place in places])
+    return header
 
 
 def _identity(tenant: Tenant, entry: EventInput, key: str, keys: dict[str, bytes]) -> tuple[str, bytes]:

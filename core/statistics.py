@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 import msgspec
@@ -14,6 +14,7 @@ from core.event import MAX_FUTURE_US
 from core.facets import Facet
 from core.ports import EventIndex, EventStore
 from core.query import TIME_FIELDS, EventQuery, Range
+from core.restriction import restricted_query
 from core.search import Search, Watermark
 from core.stats import INDEX_TARGETS, MAX_INTERVALS, MAX_STEPS, Ask, Figures, Over
 from core.stats_request import StatsRequest
@@ -52,6 +53,7 @@ class Counter:
 
     async def count(self, scope: TenantScope, request: StatsRequest) -> Statistics:
         """Raises `InvalidQuery` for too many intervals, `Unavailable` when nobody can count."""
+        request = replace(request, query=restricted_query(scope, request.query))
         # As in a search, the watermark must not claim what came after the count.
         watermark = await self._search.watermark(scope)
         if watermark.rebuilding and _store_can(request):

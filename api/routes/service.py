@@ -41,6 +41,8 @@ _DOWN = {"status": "unavailable", "dependencies": {"queue": "down", "store": "up
 _METRICS = 'ocelot_events_total{outcome="accepted"} 1024.0\n'
 
 
+# What balances load often asks with HEAD.
+@router.head("/health", include_in_schema=False)
 @router.get(
     "/health",
     response_model=Health,
@@ -52,6 +54,7 @@ async def health() -> Response:
     return JSONResponse({"status": "ok"})
 
 
+@router.head("/ready", include_in_schema=False)
 @router.get(
     "/ready",
     response_model=Ready,

@@ -36,11 +36,11 @@ _encode: Final = msgspec.json.Encoder().encode
     description="Counts over time, by the values of named fields and facets, how many different values there are, and "
     "percentiles of facets; of the events that a search with the same filters finds. Each figure says how exact it is.",
     responses={**answer(200, example_of(StatsOut)), **problems(400, 401, 403, 503)},
-    openapi_extra={**needs(Permission.READ), "parameters": STATS_PARAMETERS},
+    openapi_extra={**needs(Permission.VIEW), "parameters": STATS_PARAMETERS},
 )
 async def count_events(request: Request) -> Response:
     state = state_of(request)
-    access = await state.authenticator.tenant_access(request, Permission.READ)
+    access = await state.authenticator.tenant_access(request, Permission.VIEW)
     parameters = request.query_params.multi_items()
     facets = await _facets(state, access.tenant, facets_named(parameters))
     asked = parse_stats(parameters, facets, instant.now_us())

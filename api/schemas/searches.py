@@ -58,3 +58,47 @@ class SearchIn(BaseModel):
     sort: str = Field("-timestamp", description="`-timestamp`, `timestamp`, `-received_at` or `received_at`.")
     limit: int = Field(50, ge=1, le=1000)
     cursor: str | None = Field(None, description="`next_cursor` of the page before; the rest must be the same.")
+
+
+SEARCH: Final[dict[str, Any]] = {
+    "id": "019aa5b0-4c1e-7000-8f3a-5b2d9c0e4f61",
+    "name": "Denied outside the office",
+    "query": {"query": TREE, "from": "-7d"},
+    "owner": "key:ock_6c1f0a9be2d34785c0d1e2f3",
+    "created_at": "2026-11-21T11:40:00.000000Z",
+    "updated_at": "2026-11-21T11:40:00.000000Z",
+}
+
+
+class SavedSearchIn(BaseModel):
+    """A query to keep, as it is to be asked each time: relative times are relative to the run."""
+
+    model_config = ConfigDict(
+        extra="forbid", json_schema_extra={"examples": [{"name": SEARCH["name"], "query": SEARCH["query"]}]}
+    )
+
+    name: str = Field(min_length=1, max_length=200)
+    query: str | SearchIn = Field(
+        description="The parameters of `GET /logs` as in a URL, or the body of `POST /logs/search`, without `limit` "
+        "and `cursor`.",
+        examples=["outcome=denied&from=-24h"],
+    )
+
+
+class SavedSearchOut(BaseModel):
+    model_config = ConfigDict(json_schema_extra={"examples": [SEARCH]})
+
+    id: str
+    name: str
+    query: str | SearchIn = Field(description="As it was written.")
+    owner: str = Field(description="Who made it, and may change it beside the administrators.")
+    created_at: str
+    updated_at: str
+
+
+class SavedSearchesOut(BaseModel):
+    """The newest first."""
+
+    data: list[SavedSearchOut]
+    next_cursor: str | None
+    total: int

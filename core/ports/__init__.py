@@ -12,13 +12,15 @@ from core.ports.index import EventIndex, Hit, HitPage, IndexDocument, IndexOutco
 from core.ports.ledger import Heartbeat, Ledger, Receipt
 from core.ports.pending import Outbox, OutboxEntry, Parked, Parking
 from core.ports.queue import Depth, Lease, Message, Queue
-from core.ports.store import EventStore, InsertOutcome, Stored, StorePage, StoreRow
+from core.ports.searches import SavedSearch, SavedSearches
+from core.ports.store import Drained, EventStore, InsertOutcome, Stored, StorePage, StoreRow
 
 __all__ = [
     "AccessSnapshot",
     "ApiKey",
     "Control",
     "Depth",
+    "Drained",
     "EventFeed",
     "EventIndex",
     "EventStore",
@@ -39,6 +41,8 @@ __all__ = [
     "Queue",
     "Reading",
     "Receipt",
+    "SavedSearch",
+    "SavedSearches",
     "StorePage",
     "StoreRow",
     "Stored",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from core.query import strict_json
 from core.query.addresses import cidr_bounds, ip_key
 from core.query.bounds import (
     MAX_CLAUSES,
@@ -77,5 +78,6 @@ __all__ = [
     "parse_body",
     "parse_document",
     "parse_story",
+    "strict_json",
     "words_of",
 ]

@@ -50,6 +50,10 @@ def test_it_is_alive_and_ready_by_name_without_a_token(running: Service, nobody:
     consumer = f"http://127.0.0.1:{running.consumer.port}"
     assert httpx.get(f"{consumer}/health").json() == {"status": "ok"}
     assert httpx.get(f"{consumer}/ready").json() == whole
+    for name in ("health", "ready"):
+        for answer in (nobody.head(f"/{name}"), httpx.head(f"{consumer}/{name}")):
+            assert (answer.status_code, answer.content) == (200, b"")
+            assert answer.headers["content-type"] == "application/json"
     assert httpx.get(f"{consumer}/nothing").status_code == 404
     assert httpx.post(f"{consumer}/health").status_code == 404
 

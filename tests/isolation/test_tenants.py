@@ -200,10 +200,10 @@ def retry_job(pair: Pair) -> None:
     assert pair.theirs.get(f"/jobs/{pair.their_job}").json()["state"] == "failed"
 
 
-def refused_as_unknown(pair: Pair, method: str, path: str) -> None:
-    """The other tenant's job is answered as one that never was."""
-    unknown = pair.mine.request(method, path.format(uuid.uuid4()), headers=REQUEST)
-    answer = silent(pair, pair.mine.request(method, path.format(pair.their_job), headers=REQUEST))
+def refused_as_unknown(pair: Pair, method: str, path: str, theirs: str = "", **more: Any) -> None:
+    """What is the other tenant's, its job if nothing is named, is answered as one that never was."""
+    unknown = pair.mine.request(method, path.format(uuid.uuid4()), headers=REQUEST, **more)
+    answer = silent(pair, pair.mine.request(method, path.format(theirs or pair.their_job), headers=REQUEST, **more))
     assert (answer.status_code, answer.content) == (404, unknown.content)
     assert _comparable(answer) == _comparable(unknown)
 
@@ -214,6 +214,68 @@ def read_changes(pair: Pair) -> None:
         answer = silent(pair, pair.mine.get(f"/logs/{id_}/changes", headers=REQUEST))
         assert (answer.status_code, answer.content) == (404, unknown.content)
         assert _comparable(answer) == _comparable(unknown)
+
+
+def export(pair: Pair) -> None:
+    for query in ({}, {"q": "ledger"}, {"ip_address": "0.0.0.0/0"}, {"metadata.of.the": "ledger"}):
+        for form in ("ndjson", "json", "csv"):
+            answer = silent(pair, pair.mine.get("/logs/export", params={**query, "format": form}))
+            assert sum(id_ in answer.text for id_ in pair.my_ids) == EVENTS
+    assert silent(pair, pair.mine.get("/logs/export", params={"format": "parquet"})).content[:4] == b"PAR1"
+    answer = pair.mine.get("/logs/export", params={"id": pair.their_ids})
+    assert (answer.status_code, answer.content) == (200, b"")
+    begun, theirs = pair.mine.get("/logs/export"), pair.theirs.get("/logs/export")
+    asked = {"cursor": theirs.headers["X-Ocelot-Cursor"], "after": pair.their_ids[0]}
+    assert silent(pair, pair.mine.get("/logs/export", params=asked)).json()["code"] == "bad_cursor"
+    asked["cursor"] = begun.headers["X-Ocelot-Cursor"]
+    unknown = pair.mine.get("/logs/export", params={**asked, "after": str(uuid.uuid4())}, headers=REQUEST)
+    answer = silent(pair, pair.mine.get("/logs/export", params=asked, headers=REQUEST))
+    assert (answer.status_code, answer.content) == (400, unknown.content)
+
+
+SAVED: dict[str, Any] = {"name": "of the ledger", "query": "q=ledger"}
+
+
+def saved(client: Client) -> str:
+    search_id: str = client.post("/searches", json=SAVED).json()["id"]
+    return search_id
+
+
+def save_search(pair: Pair) -> None:
+    answer = silent(pair, pair.mine.post("/searches", json=SAVED))
+    assert answer.status_code == 201
+    assert pair.theirs.get(f"/searches/{answer.json()['id']}").status_code == 404
+
+
+def list_searches(pair: Pair) -> None:
+    mine, theirs = saved(pair.mine), saved(pair.theirs)
+    listed = silent(pair, pair.mine.get("/searches", params={"limit": 1000})).json()
+    ids = [search["id"] for search in listed["data"]]
+    assert mine in ids
+    assert theirs not in ids
+    assert listed["total"] == len(ids)
+    # Its id as a cursor is a place in one's own list and nothing more.
+    below = silent(pair, pair.mine.get("/searches", params={"cursor": theirs})).json()["data"]
+    assert {search["id"] for search in below} <= set(ids)
+
+
+def of_a_search(method: str, path: str = "/searches/{}", **more: Any) -> Callable[[Pair], None]:
+    def check(pair: Pair) -> None:
+        theirs = saved(pair.theirs)
+        refused_as_unknown(pair, method, path, theirs, **more)
+        assert pair.theirs.get(f"/searches/{theirs}").json()["name"] == SAVED["name"]
+
+    return check
+
+
+def run_search(pair: Pair) -> None:
+    of_a_search("GET", "/searches/{}/results")(pair)
+    path = f"/searches/{saved(pair.mine)}/results"
+    answer = silent(pair, pair.mine.get(path, params={"limit": 1000})).json()
+    assert {found["id"] for found in answer["data"]} == set(pair.my_ids)
+    cursor = pair.theirs.get(f"/searches/{saved(pair.theirs)}/results", params={"limit": 2}).json()["next_cursor"]
+    refused = silent(pair, pair.mine.get(path, params={"limit": 2, "cursor": cursor}))
+    assert (refused.status_code, refused.json()["code"]) == (400, "bad_cursor")
 
 
 def catalogue(pair: Pair) -> None:
@@ -270,6 +332,7 @@ CASES: dict[tuple[str, str], Callable[[Pair], None]] = {
     ("post", "/api/v1/logs/search"): search_by_tree,
     ("get", "/api/v1/logs/trace/{trace_id}"): story("trace"),
     ("get", "/api/v1/logs/request/{request_id}"): story("request"),
+    ("get", "/api/v1/logs/export"): export,
     ("get", "/api/v1/logs/{event_id}"): read_one,
     ("get", "/api/v1/logs/stats"): count,
     ("get", "/api/v1/facets"): facets,
@@ -277,6 +340,12 @@ CASES: dict[tuple[str, str], Callable[[Pair], None]] = {
     ("get", "/api/v1/jobs/{job_id}"): read_job,
     ("post", "/api/v1/jobs/{job_id}/retry"): retry_job,
     ("get", "/api/v1/logs/{event_id}/changes"): read_changes,
+    ("get", "/api/v1/searches"): list_searches,
+    ("post", "/api/v1/searches"): save_search,
+    ("get", "/api/v1/searches/{search_id}"): of_a_search("GET"),
+    ("put", "/api/v1/searches/{search_id}"): of_a_search("PUT", json=SAVED | {"name": "stolen"}),
+    ("delete", "/api/v1/searches/{search_id}"): of_a_search("DELETE"),
+    ("get", "/api/v1/searches/{search_id}/results"): run_search,
     ("get", "/api/v1/catalogue"): catalogue,
     ("get", "/api/v1/catalogue/versions"): catalogue,
     ("get", "/api/v1/catalogue/versions/{version}"): catalogue,

@@ -227,7 +227,7 @@ async def test_stopping_while_the_store_is_down_ends(monkeypatch: pytest.MonkeyP
 @pytest.mark.parametrize(
     ("error", "fate"),
     [
-        (Invalid("x"), Fate.PARK), (InvalidEvent("x"), Fate.PARK), (UndecodableEnvelope("x"), Fate.DEAD),
+        (Invalid("x"), Fate.DEAD), (InvalidEvent("x"), Fate.DEAD), (UndecodableEnvelope("x"), Fate.DEAD),
         (Unavailable("index"), Fate.RETRY), (Blocked("index"), Fate.RETRY), (ValueError("x"), Fate.RETRY),
         (MemoryError(), Fate.RETRY), (TimeoutError(), Fate.RETRY),
     ],
@@ -237,9 +237,10 @@ def test_the_class_of_an_error_decides(error: Exception, fate: Fate) -> None:
     assert outcome_of(error, 1).fate is fate
 
 
-def test_the_delay_doubles_to_a_minute_with_half_of_it_by_chance() -> None:
+@pytest.mark.parametrize("error", [ValueError(), Invalid("x"), UndecodableEnvelope("x"), Unavailable("index")])
+def test_the_delay_doubles_to_a_minute_with_half_of_it_by_chance(error: Exception) -> None:
     for receives in range(1, 100):
         full = min(60.0, 0.5 * 2 ** (receives - 1))
-        delays = {outcome_of(ValueError(), receives, random.Random(seed)).delay for seed in range(20)}
+        delays = {outcome_of(error, receives, random.Random(seed)).delay for seed in range(20)}
         assert len(delays) > 10
         assert all(full / 2 <= delay <= full for delay in delays)

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Annotated, Any
+from dataclasses import asdict
+from typing import Annotated, Any, ClassVar
 
 from beanie import Document, Indexed
 from pydantic import BaseModel, model_validator
+from pymongo import ASCENDING
 
 from core.facets import Facet, Facets, FacetType
 from core.placement import Period, Placement
-from core.ports import ApiKey
+from core.ports import ApiKey, SavedSearch
 from core.tenant import Tenant, TenantStatus
 
 
@@ -116,10 +118,42 @@ class KeyDocument(Document):
 
 
 class RevocationDocument(Document):
-    """A subject (`key:<id>`) or a token's id that no longer counts."""
+    """A subject (`key:<id>`) or a token's id that no longer counts; of no more use once it would have expired."""
 
     id: str  # type: ignore[assignment]
     at: int
+    expires_at: int | None = None
 
     class Settings:
         name = "revocations"
+
+
+class SearchDocument(Document):
+    """A saved search; its query is kept as text, whatever its keys."""
+
+    id: str  # type: ignore[assignment]
+    tenant_id: str
+    name: str
+    query: str
+    owner: str
+    created_at: int
+    updated_at: int
+
+    class Settings:
+        name = "searches"
+        indexes: ClassVar = [[("tenant_id", ASCENDING), ("_id", ASCENDING)]]
+
+    @classmethod
+    def of(cls, search: SavedSearch) -> SearchDocument:
+        return cls(**asdict(search))
+
+    def search(self) -> SavedSearch:
+        return SavedSearch(
+            id=self.id,
+            tenant_id=self.tenant_id,
+            name=self.name,
+            query=self.query,
+            owner=self.owner,
+            created_at=self.created_at,
+            updated_at=self.updated_at,
+        )
