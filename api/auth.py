@@ -90,7 +90,7 @@ class Authenticator:
             raise Unauthenticated("the Authorization header must be Bearer and a token")
         claims = self._verifier.verify(token.strip())
         snapshot = self._snapshot or await self._refresh()
-        if claims.subject in snapshot.revoked or claims.token_id in snapshot.revoked:
+        if not snapshot.revoked.isdisjoint((claims.subject, claims.token_id, claims.maker)):
             raise Unauthenticated("the token was revoked", code="token_revoked")
         return claims
 

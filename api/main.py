@@ -26,7 +26,21 @@ from api.openapi import describe_permissions, extra_schemas, without_the_framewo
 from api.packing import Packing
 from api.problems import problem, problem_of
 from api.protocol import BoundedProtocol
-from api.routes import access, catalogue, changes, docs, export, facets, jobs, logs, searches, searching, service
+from api.routes import (
+    access,
+    catalogue,
+    changes,
+    docs,
+    export,
+    facets,
+    jobs,
+    logs,
+    searches,
+    searching,
+    service,
+    stats,
+    viewers,
+)
 from api.state import State
 from api.tokens import SigningKey, TokenIssuer, TokenVerifier
 from core import telemetry
@@ -38,6 +52,7 @@ from core.ingest import Ingest
 from core.keys import signing_key_pem
 from core.search import Search
 from core.settings import BadSettings, Settings, load
+from core.statistics import Counter
 from core.wiring import Backends, open_backends
 
 log = logging.getLogger(__name__)
@@ -45,9 +60,12 @@ PREFIX = "/api/v1"
 _BEAT_SECONDS = 1.0
 # `changes` is the last of the log's: a path of two steps that another of them answers is not an event's.
 _ROUTERS = (
-    export.router,  # before the route of an event by its id
+    # Before the route of an event by its id:
+    export.router,
+    stats.router,
     logs.router,
     catalogue.router,
+    viewers.router,
     searching.router,
     searches.router,
     jobs.router,
@@ -130,6 +148,7 @@ def _state(settings: Settings, backends: Backends, key: SigningKey) -> State:
         deadline=settings.send_deadline,
         max_pending_bytes=settings.max_in_flight_bytes,
     )
+    search = Search(backends.store, backends.index, backends.ledger, total_bound=settings.total_bound)
     catalogues = CatalogueCache(backends.catalogues)
     return State(
         settings=settings,
@@ -138,11 +157,12 @@ def _state(settings: Settings, backends: Backends, key: SigningKey) -> State:
         issuer=TokenIssuer(key, settings.issuer, settings.audience),
         admission=Admission(settings.max_in_flight_bytes, settings.max_tenant_in_flight_bytes),
         commit=commit,
+        search=search,
+        counter=Counter(backends.store, backends.index, search),
         ingest=Ingest(commit, catalogues),
         catalogues=catalogues,
         exports=Source(backends.store, backends.index, backends.ledger),
         export_slots=ExportSlots(settings.max_exports, settings.max_tenant_exports),
-        search=Search(backends.store, backends.index, backends.ledger, total_bound=settings.total_bound),
     )
 
 

@@ -12,6 +12,7 @@ from core import cursor
 from core.errors import Unavailable, UnboundedQuery
 from core.ports import EventIndex, EventStore, Ledger, Stored
 from core.query import EventQuery, Page, Position
+from core.restriction import restricted_page
 from core.tenant import Tenant, TenantScope
 from core.turns import Turns
 
@@ -71,9 +72,9 @@ class Search:
         one that the store cannot look through and `Overloaded` when as many as may be are under way; `Unavailable`
         when nobody can answer.
         """
-        page, after = cursor.open_(tenant, page)
+        page, after = cursor.open_(tenant, restricted_page(scope, page))
         # The watermark is read first: it must not claim what came after the search.
-        watermark = await self._watermark(scope)
+        watermark = await self.watermark(scope)
         found, answered_by = await self._find(scope, page, after, watermark)
         next_cursor = None
         if found.more and found.last:
@@ -137,7 +138,8 @@ class Search:
         last = Position(getattr(shown[-1], query.sort), shown[-1].id) if shown else None
         return _Found(shown, last, len(found.events) > limit, found.total, found.total_exact)
 
-    async def _watermark(self, scope: TenantScope) -> Watermark:
+    async def watermark(self, scope: TenantScope) -> Watermark:
+        """What an answer that is begun now will be complete through."""
         rebuilding = await self._ledger.rebuilding(scope.tenant_id)
         now = time.monotonic()
         known = self._complete_through.get(scope.tenant_id)

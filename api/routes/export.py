@@ -78,11 +78,11 @@ class _Asked:
     description="Every event that the filters of `GET /logs` find, oldest first by `received_at`, as one streamed file "
     "of any length. An export that broke off goes on with `cursor` and `after`.",
     responses={**_ANSWER, **problems(400, 401, 403, 429, 503)},
-    openapi_extra={**needs(Permission.READ), "parameters": PARAMETERS},
+    openapi_extra={**needs(Permission.VIEW), "parameters": PARAMETERS},
 )
 async def export_events(request: Request) -> Response:
     state = state_of(request)
-    access = await state.authenticator.tenant_access(request, Permission.READ)
+    access = await state.authenticator.tenant_access(request, Permission.VIEW)
     claims = await state.authenticator.claims(request)
     form = format_of(request.query_params.getlist("format"))
     release = state.export_slots.take(access.tenant.id)

@@ -13,6 +13,7 @@ from core import instant
 from core.errors import Unavailable
 from core.ports import Drained, EventIndex, EventStore, Ledger, Stored
 from core.query import EventQuery, Position, Range
+from core.restriction import restricted_query
 from core.tenant import Tenant, TenantScope
 
 SETTLE_SECONDS: Final = 10.0
@@ -46,6 +47,7 @@ class Source:
 
     async def until(self, scope: TenantScope, tenant: Tenant, query: EventQuery, end: int) -> EventQuery:
         """The query with that end of `received_at`, oldest first; raises `Unavailable` while its index has holes."""
+        query = restricted_query(scope, query)
         # No event is older than its tenant; the day is for clocks that differ.
         start = max(query.received_at.start or 0, tenant.created_at - _DAY, 0)
         if query.needs_index and await self._ledger.rebuilding(scope.tenant_id):
