@@ -38,6 +38,7 @@ from api.routes import (
     searches,
     searching,
     service,
+    stats,
     stream,
     viewers,
 )
@@ -52,6 +53,7 @@ from core.ingest import Ingest
 from core.keys import signing_key_pem
 from core.search import Search
 from core.settings import BadSettings, Settings, load
+from core.statistics import Counter
 from core.streams import Limits, StreamHub
 from core.wiring import Backends, open_backends
 
@@ -63,8 +65,10 @@ MAX_MESSAGE_BYTES = 64 * 1024
 """Of a WebSocket's client, who sends a token and nothing else."""
 # `changes` is the last of the log's: a path of two steps that another of them answers is not an event's.
 _ROUTERS = (
-    stream.router,  # this and the next before the route of an event by its id
+    # Before the route of an event by its id:
+    stream.router,
     export.router,
+    stats.router,
     logs.router,
     catalogue.router,
     viewers.router,
@@ -156,6 +160,7 @@ def _state(settings: Settings, backends: Backends, key: SigningKey) -> State:
         deadline=settings.send_deadline,
         max_pending_bytes=settings.max_in_flight_bytes,
     )
+    search = Search(backends.store, backends.index, backends.ledger, total_bound=settings.total_bound)
     catalogues = CatalogueCache(backends.catalogues)
     return State(
         settings=settings,
@@ -164,6 +169,8 @@ def _state(settings: Settings, backends: Backends, key: SigningKey) -> State:
         issuer=TokenIssuer(key, settings.issuer, settings.audience),
         admission=Admission(settings.max_in_flight_bytes, settings.max_tenant_in_flight_bytes),
         commit=commit,
+        search=search,
+        counter=Counter(backends.store, backends.index, search),
         ingest=Ingest(commit, catalogues),
         catalogues=catalogues,
         exports=Source(backends.store, backends.index, backends.ledger),

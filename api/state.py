@@ -18,6 +18,7 @@ from core.export.source import Source
 from core.ingest import Ingest
 from core.search import Search
 from core.settings import Settings
+from core.statistics import Counter
 from core.streams import StreamHub
 from core.wiring import Backends
 
@@ -33,6 +34,7 @@ class State:
     ingest: Ingest
     catalogues: CatalogueCache
     search: Search
+    counter: Counter
     exports: Source
     export_slots: ExportSlots
     streams: StreamHub
