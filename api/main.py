@@ -175,7 +175,6 @@ def _state(settings: Settings, backends: Backends, key: SigningKey) -> State:
         catalogues=catalogues,
         exports=Source(backends.store, backends.index, backends.ledger),
         export_slots=ExportSlots(settings.max_exports, settings.max_tenant_exports),
-        search=Search(backends.store, backends.index, backends.ledger, total_bound=settings.total_bound),
         streams=StreamHub(
             backends.feed,
             backends.store,
