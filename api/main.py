@@ -20,18 +20,33 @@ from starlette.types import ASGIApp
 from api.auth import Authenticator
 from api.bodies import Admission
 from api.direct import Direct, Route
+from api.exports import ExportSlots
 from api.middleware import Envelope, unforeseen
 from api.openapi import describe_permissions, extra_schemas, without_the_frameworks_own
 from api.packing import Packing
 from api.problems import problem, problem_of
 from api.protocol import BoundedProtocol
-from api.routes import access, catalogue, changes, docs, facets, jobs, logs, searches, searching, service
+from api.routes import (
+    access,
+    catalogue,
+    changes,
+    docs,
+    export,
+    facets,
+    jobs,
+    logs,
+    searches,
+    searching,
+    service,
+    viewers,
+)
 from api.state import State
 from api.tokens import SigningKey, TokenIssuer, TokenVerifier
 from core import telemetry
 from core.catalogue import CatalogueCache
 from core.commit import GroupCommit
 from core.errors import OcelotError
+from core.export.source import Source
 from core.ingest import Ingest
 from core.keys import signing_key_pem
 from core.search import Search
@@ -43,8 +58,10 @@ PREFIX = "/api/v1"
 _BEAT_SECONDS = 1.0
 # `changes` is the last of the log's: a path of two steps that another of them answers is not an event's.
 _ROUTERS = (
+    export.router,  # before the route of an event by its id
     logs.router,
     catalogue.router,
+    viewers.router,
     searching.router,
     searches.router,
     jobs.router,
@@ -137,6 +154,8 @@ def _state(settings: Settings, backends: Backends, key: SigningKey) -> State:
         commit=commit,
         ingest=Ingest(commit, catalogues),
         catalogues=catalogues,
+        exports=Source(backends.store, backends.index, backends.ledger),
+        export_slots=ExportSlots(settings.max_exports, settings.max_tenant_exports),
         search=Search(backends.store, backends.index, backends.ledger, total_bound=settings.total_bound),
     )
 

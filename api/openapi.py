@@ -12,6 +12,7 @@ from api.schemas.catalogue import CatalogueIn
 from api.schemas.events import BulkEventIn, EventIn, Problem
 from api.schemas.facets import FacetsIn
 from api.schemas.searches import SavedSearchIn, SearchIn
+from api.schemas.viewers import ViewerLinkIn
 from core.access import ROLE_PERMISSIONS, Permission, Role
 from core.event import KEYWORD_FIELDS
 from core.query import DEFAULT_LIMIT, MAX_LIMIT
@@ -92,10 +93,24 @@ def example_of(model: type[BaseModel]) -> dict[str, Any]:
     return dict(examples[0])
 
 
+_BODIES: Final[tuple[type[BaseModel], ...]] = (
+    Problem,
+    EventIn,
+    BulkEventIn,
+    CatalogueIn,
+    FacetsIn,
+    SavedSearchIn,
+    SearchIn,
+    TenantIn,
+    TokenIn,
+    ViewerLinkIn,
+)
+
+
 def extra_schemas() -> dict[str, Any]:
     """Schemas that no route's signature names."""
     schemas: dict[str, Any] = {}
-    for model in (Problem, EventIn, BulkEventIn, CatalogueIn, FacetsIn, SavedSearchIn, SearchIn, TenantIn, TokenIn):
+    for model in _BODIES:
         schema = model.model_json_schema(ref_template="#/components/schemas/{model}")
         schemas |= schema.pop("$defs", {})
         schemas[model.__name__] = schema

@@ -42,6 +42,12 @@ class InvalidQuery(Invalid):
     code = "invalid_query"
 
 
+class UnboundedQuery(InvalidQuery):
+    """More would have to be looked through than a request may take; the message says what to change."""
+
+    code = "unbounded_query"
+
+
 class Unauthenticated(OcelotError):
     """No usable token. The message never says more than which check failed."""
 

@@ -134,6 +134,12 @@ class Settings(BaseSettings):
     max_tenant_jobs: int = Field(
         4, alias="OCELOT_MAX_TENANT_JOBS", ge=1, le=100, description="Jobs of a kind queued or running, one tenant."
     )
+    max_exports: int = Field(
+        16, alias="OCELOT_MAX_EXPORTS", ge=1, le=1000, description="Exports that the API streams at once, all tenants."
+    )
+    max_tenant_exports: int = Field(
+        4, alias="OCELOT_MAX_TENANT_EXPORTS", ge=1, le=1000, description="The same, one tenant."
+    )
     total_bound: int = Field(
         100_000, alias="OCELOT_TOTAL_BOUND", ge=0, description="`total` is exact up to this many matches."
     )

@@ -52,6 +52,7 @@ BREAKER_OPEN: Final = Gauge(
 BREAKER_REFUSALS: Final = Counter(
     "ocelot_breaker_refusals_total", "Calls not made because the dependency hangs.", ["dependency"], registry=REGISTRY
 )
+EXPORTS: Final = Counter("ocelot_exports_total", "Streamed exports, by how they ended.", ["outcome"], registry=REGISTRY)
 ERRORS: Final = Counter(
     "ocelot_dependency_errors_total", "Failed calls, by dependency.", ["dependency"], registry=REGISTRY
 )

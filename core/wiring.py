@@ -17,7 +17,9 @@ from core.errors import Unavailable
 from core.facet_source import FacetSource
 from core.jobs import Jobs
 from core.ports import Control, EventFeed, EventIndex, EventStore, Ledger, Outbox, Parking, Queue, SavedSearches
+from core.restriction import restricted
 from core.settings import FileQueueSettings, Settings
+from core.viewers import ViewerLinks
 
 log = logging.getLogger(__name__)
 _PATIENCE: Final = 60.0
@@ -39,8 +41,9 @@ class Backends:
     jobs: Jobs
     searches: SavedSearches
     catalogues: Catalogues
+    viewers: ViewerLinks
     breakers: dict[str, Breaker]
-    """By dependency; the ports above are behind them."""
+    """By dependency; the ports above are behind them. Those with a tenant's data know a viewer's filter as well."""
 
 
 @asynccontextmanager
@@ -60,6 +63,7 @@ async def open_backends(settings: Settings) -> AsyncIterator[Backends]:
     from core.adapters.store.outbox import MongoOutbox
     from core.adapters.store.parking import MongoParking
     from core.adapters.store.searches import MongoSavedSearches
+    from core.adapters.store.viewers import MongoViewerLinks
 
     async with AsyncExitStack() as stack:
         client = open_client(settings.mongodb_url.get_secret_value())
@@ -78,16 +82,17 @@ async def open_backends(settings: Settings) -> AsyncIterator[Backends]:
         stack.push_async_callback(queue.aclose)
         yield Backends(
             queue=queue,
-            store=guarded(MongoEventStore(database), breakers["store"]),
+            store=restricted(guarded(MongoEventStore(database), breakers["store"])),
             parking=guarded(MongoParking(database), breakers["store"]),
             outbox=guarded(MongoOutbox(database), breakers["store"]),
             ledger=guarded(MongoLedger(database), breakers["store"]),
             control=control,
-            index=guarded(index, breakers["index"]),
-            feed=MongoEventFeed(database),
-            searches=guarded(await MongoSavedSearches.open(database), breakers["store"]),
-            jobs=guarded(MongoJobs(database), breakers["store"]),
-            catalogues=guarded(MongoCatalogues(database), breakers["store"]),
+            index=restricted(guarded(index, breakers["index"])),
+            feed=restricted(MongoEventFeed(database)),
+            searches=restricted(guarded(await MongoSavedSearches.open(database), breakers["store"])),
+            jobs=restricted(guarded(MongoJobs(database), breakers["store"])),
+            viewers=restricted(guarded(MongoViewerLinks(database), breakers["store"])),
+            catalogues=restricted(guarded(MongoCatalogues(database), breakers["store"])),
             breakers=breakers,
         )
 

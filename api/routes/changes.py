@@ -46,7 +46,7 @@ _CHANGES: Final[dict[str, Any]] = {
         304: {"description": "Not modified"},
         **problems(400, 401, 403, 404, 503),
     },
-    openapi_extra={**needs(Permission.READ), "parameters": [WAIT_PARAMETER]},
+    openapi_extra={**needs(Permission.VIEW), "parameters": [WAIT_PARAMETER]},
 )
 async def read_changes(request: Request, event_id: str) -> Response:
     stored = await stored_event(request, event_id)

@@ -121,12 +121,12 @@ async def send_events(request: Request) -> Response:
     summary="Search events",
     description="Filters on every named field: repeat one for or, begin a value with `!` for not, end it with `*` for "
     "a prefix. `metadata.<path>`, `before_state.<path>` and `after_state.<path>` filter by free-form values.",
-    responses={**answer(200, FOUND), **problems(400, 401, 403, 503)},
-    openapi_extra={**needs(Permission.READ), "parameters": SEARCH_PARAMETERS},
+    responses={**answer(200, FOUND), **problems(400, 401, 403, 429, 503)},
+    openapi_extra={**needs(Permission.VIEW), "parameters": SEARCH_PARAMETERS},
 )
 async def search_events(request: Request) -> Response:
     state = state_of(request)
-    access = await state.authenticator.tenant_access(request, Permission.READ)
+    access = await state.authenticator.tenant_access(request, Permission.VIEW)
     projection = projection_of(request)
     page = query.parse(parameters_of(request), instant.now_us())
     return await paged(await state.search.page(access.scope, access.tenant, page), projection)
@@ -142,7 +142,7 @@ async def search_events(request: Request) -> Response:
         304: {"description": "Not modified"},
         **problems(400, 401, 403, 404, 503),
     },
-    openapi_extra={**needs(Permission.READ), "parameters": [WAIT_PARAMETER, FIELDS_PARAMETER]},
+    openapi_extra={**needs(Permission.VIEW), "parameters": [WAIT_PARAMETER, FIELDS_PARAMETER]},
 )
 async def read_event(request: Request, event_id: str) -> Response:
     stored = await stored_event(request, event_id)
@@ -155,7 +155,7 @@ async def read_event(request: Request, event_id: str) -> Response:
 async def stored_event(request: Request, event_id: str) -> Stored:
     """The event that the request names, for a caller who may read it; raises `NotFound`."""
     state = state_of(request)
-    access = await state.authenticator.tenant_access(request, Permission.READ)
+    access = await state.authenticator.tenant_access(request, Permission.VIEW)
     if not _EVENT_ID.fullmatch(event_id):
         raise NotFound("no such event")
     stored = await state.search.event(access.scope, event_id, _wait(request))

@@ -114,7 +114,7 @@ async def delete_search(request: Request, search_id: str) -> Response:
     response_model=SearchOut,
     summary="Run a saved search",
     description="A page of the events that the search finds now. A cursor is good as long as the query stays the same.",
-    responses={**answer(200, FOUND), **problems(400, 401, 403, 404, 503)},
+    responses={**answer(200, FOUND), **problems(400, 401, 403, 404, 429, 503)},
     openapi_extra={**needs(Permission.READ), "parameters": [*_PAGING, FIELDS_PARAMETER]},
 )
 async def run_search(request: Request, search_id: str) -> Response:

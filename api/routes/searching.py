@@ -21,10 +21,10 @@ router = APIRouter(prefix="/logs", tags=["logs"])
 MAX_BODY_BYTES: Final = 64 * 1024
 _JSON: Final = "application/json"
 _STORY: Final[dict[str, Any]] = {
-    **needs(Permission.READ),
+    **needs(Permission.VIEW),
     "parameters": [p for p in SEARCH_PARAMETERS if p["name"] in ("from", "to", "limit", "cursor", "fields")],
 }
-_STORY_ANSWERS: Final = {**answer(200, FOUND), **problems(400, 401, 403, 404, 503)}
+_STORY_ANSWERS: Final = {**answer(200, FOUND), **problems(400, 401, 403, 404, 429, 503)}
 
 
 @router.post(
@@ -33,11 +33,11 @@ _STORY_ANSWERS: Final = {**answer(200, FOUND), **problems(400, 401, 403, 404, 50
     summary="Search events by a tree",
     description="What `GET /logs` does, for queries that a URL cannot carry: `and`, `or` and `not` over conditions, "
     "times and full text. The answer is the same; so are cursors, which go into the body.",
-    responses={**answer(200, FOUND), **problems(400, 401, 403, 408, 413, 415, 503)},
-    openapi_extra={**needs(Permission.READ), "requestBody": body_of(SearchIn), "parameters": [FIELDS_PARAMETER]},
+    responses={**answer(200, FOUND), **problems(400, 401, 403, 408, 413, 415, 429, 503)},
+    openapi_extra={**needs(Permission.VIEW), "requestBody": body_of(SearchIn), "parameters": [FIELDS_PARAMETER]},
 )
 async def search_by_tree(request: Request) -> Response:
-    access = await state_of(request).authenticator.tenant_access(request, Permission.READ)
+    access = await state_of(request).authenticator.tenant_access(request, Permission.VIEW)
     refuse_parameters(request)
     projection = projection_of(request)
     page = query.parse_body(await read_json(request), instant.now_us())
@@ -83,7 +83,7 @@ def refuse_parameters(request: Request) -> None:
 
 
 async def _story(request: Request, field: str, value: str) -> Response:
-    access = await state_of(request).authenticator.tenant_access(request, Permission.READ)
+    access = await state_of(request).authenticator.tenant_access(request, Permission.VIEW)
     if not value:
         raise NotFound("no such story")
     projection = projection_of(request)

@@ -114,6 +114,8 @@ class Masker:
         if b"\\" not in raw:
             return [Edit(start, end, escape(new)) for start, end, new in self._inside(nesting, raw, label)]
         string = Unescaped(raw)
+        if len(string.text) < _SHORTEST:
+            return []
         found = self._inside(nesting, string.text, label)
         return [Edit(string.raw(start), string.raw(end), escape(new)) for start, end, new in found]
 

@@ -13,13 +13,14 @@ from core.ports.ledger import Heartbeat, Ledger, Receipt
 from core.ports.pending import Outbox, OutboxEntry, Parked, Parking
 from core.ports.queue import Depth, Lease, Message, Queue
 from core.ports.searches import SavedSearch, SavedSearches
-from core.ports.store import EventStore, InsertOutcome, Stored, StorePage, StoreRow
+from core.ports.store import Drained, EventStore, InsertOutcome, Stored, StorePage, StoreRow
 
 __all__ = [
     "AccessSnapshot",
     "ApiKey",
     "Control",
     "Depth",
+    "Drained",
     "EventFeed",
     "EventIndex",
     "EventStore",

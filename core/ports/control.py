@@ -51,7 +51,10 @@ class Control(Protocol):
 
     async def key(self, key_id: str) -> ApiKey | None: ...
 
-    async def revoke(self, name: str, at: int) -> None:
-        """From now on no snapshot lets `name` through: `key:<id>` or a token's id. Revoking again changes nothing."""
+    async def revoke(self, name: str, at: int, *, expires_at: int | None = None) -> None:
+        """From now on no snapshot lets `name` through: `key:<id>` or a token's id. Revoking again changes nothing.
+
+        With `expires_at` (microseconds) it may be forgotten then: the token is refused for its age.
+        """
 
     async def snapshot(self) -> AccessSnapshot: ...

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import socket
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
@@ -37,7 +37,23 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
 
 NAMED: tuple[dict[str, str], ...] = ({}, {"user_id": "ana"}, {"action": "bef*"}, {"severity": "INFO"})
 FULL_TEXT: tuple[dict[str, str], ...] = ({"q": "words"}, {"metadata.a": "b"}, {"message": "words"})
+BY_OTHER_ROUTES: tuple[Callable[[Client], httpx.Response], ...] = (
+    lambda client: client.post("/logs/search", json={"query": {"or": [ANA, {"field": "user_id", "equals": "ben"}]}}),
+    lambda client: client.get("/logs/trace/t/1"),
+    lambda client: client.get(f"/searches/{saved(client)}/results"),
+)
+ANA: dict[str, Any] = {"field": "user_id", "equals": "ana"}
+FULL_TEXT_TREES: tuple[dict[str, Any], ...] = (
+    {"or": [ANA, {"text": "words"}]},
+    {"and": [ANA, {"not": {"field": "metadata.a", "exists": True}}]},
+)
 EARLIER = {"action": "earlier", "limit": "2"}
+
+
+def saved(client: Client) -> str:
+    """The id of a new search for what Ana did."""
+    search_id: str = client.post("/searches", json={"name": "hers", "query": "user_id=ana"}).json()["id"]
+    return search_id
 
 
 @contextmanager
@@ -108,7 +124,7 @@ def test_with_the_store_down_events_are_taken_and_nothing_is_read(stack: Stack, 
 def test_with_the_index_down_the_store_answers_what_it_can(stack: Stack, how: str) -> None:
     client = stack.service.tenant("index")
     earlier = [client.ingest({"action": "earlier"}) for _ in range(5)]
-    known = client.ingest({"action": "before", "user_id": "ana"})
+    known = client.ingest({"action": "before", "user_id": "ana", "trace_id": "t/1"})
     client.found(1, action="before")
     client.found(5, action="earlier")
     cursor = client.get("/logs", params=EARLIER).json()["next_cursor"]
@@ -123,6 +139,10 @@ def test_with_the_index_down_the_store_answers_what_it_can(stack: Stack, how: st
             for answer in named:
                 _answered_by_store(answer, known)
             for answer in pool.map(lambda query: client.get("/logs", params=query), FULL_TEXT):
+                assert "index" in unavailable(answer)["detail"]
+            for answer in pool.map(lambda ask: ask(client), BY_OTHER_ROUTES):
+                _answered_by_store(answer, known)
+            for answer in pool.map(lambda tree: client.post("/logs/search", json={"query": tree}), FULL_TEXT_TREES):
                 assert "index" in unavailable(answer)["detail"]
         if how == "hung":  # nobody waits for it any more
             assert client.get("/ready").json()["breakers"]["index"] in ("open", "probing")

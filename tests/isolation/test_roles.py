@@ -60,20 +60,22 @@ def no_version(admin: Client) -> dict[str, str]:
     return {"version": "999"}
 
 
+FILTER: Final = {"json": {"filter": {"field": "user_id", "equals": "a"}}}
 EVENT: Final = {"json": {"action": "x"}}
 ROWS: Final[dict[tuple[str, str], Row]] = {
     ("post", "/api/v1/logs"): Row("admin writer", 202, EVENT),
     ("post", "/api/v1/logs/bulk"): Row("admin writer", 202, EVENT),
-    ("get", "/api/v1/logs"): Row("admin reader"),
-    ("post", "/api/v1/logs/search"): Row("admin reader", 200, {"json": {}}),
-    ("get", "/api/v1/logs/trace/{trace_id}"): Row("admin reader", made=lambda admin: {"trace_id": "t-1"}),
-    ("get", "/api/v1/logs/request/{request_id}"): Row("admin reader", made=lambda admin: {"request_id": "r-1"}),
-    ("get", "/api/v1/logs/{event_id}"): Row("admin reader", 200, {"params": {"wait": "20"}}, an_event),
+    ("get", "/api/v1/logs"): Row("admin reader viewer"),
+    ("post", "/api/v1/logs/search"): Row("admin reader viewer", 200, {"json": {}}),
+    ("get", "/api/v1/logs/trace/{trace_id}"): Row("admin reader viewer", made=lambda admin: {"trace_id": "t-1"}),
+    ("get", "/api/v1/logs/request/{request_id}"): Row("admin reader viewer", made=lambda admin: {"request_id": "r-1"}),
+    ("get", "/api/v1/logs/export"): Row("admin reader viewer"),
+    ("get", "/api/v1/logs/{event_id}"): Row("admin reader viewer", 200, {"params": {"wait": "20"}}, an_event),
     ("get", "/api/v1/facets"): Row("admin reader"),
     ("put", "/api/v1/facets"): Row("admin", 200, {"json": {"facets": []}}),
     ("get", "/api/v1/jobs/{job_id}"): Row("admin reader", 404, made=no_job),
     ("post", "/api/v1/jobs/{job_id}/retry"): Row("admin reader", 404, made=no_job),
-    ("get", "/api/v1/logs/{event_id}/changes"): Row("admin reader", 200, {"params": {"wait": "20"}}, an_event),
+    ("get", "/api/v1/logs/{event_id}/changes"): Row("admin reader viewer", 200, {"params": {"wait": "20"}}, an_event),
     ("get", "/api/v1/searches"): Row("admin reader"),
     ("post", "/api/v1/searches"): Row("admin reader", 201, SEARCH),
     ("get", "/api/v1/searches/{search_id}"): Row("admin reader", made=a_search),
@@ -85,6 +87,11 @@ ROWS: Final[dict[tuple[str, str], Row]] = {
     ("get", "/api/v1/catalogue/versions"): Row("admin writer reader"),
     ("get", "/api/v1/catalogue/versions/{version}"): Row("admin writer reader", 404, made=no_version),
     ("get", "/api/v1/catalogue/openapi.json"): Row("admin writer reader"),
+    ("post", "/api/v1/viewer-links"): Row(
+        "admin reader", 201, {"json": {"filter": {"field": "user_id", "equals": "a"}}}
+    ),
+    ("get", "/api/v1/viewer-links"): Row("admin reader"),
+    ("delete", "/api/v1/viewer-links/{link_id}"): Row("admin reader", 404, made=lambda admin: {"link_id": "0" * 32}),
     # Its credentials are a key; whatever token comes along does not matter.
     ("post", "/api/v1/token"): Row("anyone", 400, {"json": {"grant_type": "x"}}),
     ("post", "/api/v1/tenants"): Row("platform", 201, {"json": {"name": "made"}}),

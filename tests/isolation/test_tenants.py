@@ -197,6 +197,23 @@ def read_changes(pair: Pair) -> None:
         assert _comparable(answer) == _comparable(unknown)
 
 
+def export(pair: Pair) -> None:
+    for query in ({}, {"q": "ledger"}, {"ip_address": "0.0.0.0/0"}, {"metadata.of.the": "ledger"}):
+        for form in ("ndjson", "json", "csv"):
+            answer = silent(pair, pair.mine.get("/logs/export", params={**query, "format": form}))
+            assert sum(id_ in answer.text for id_ in pair.my_ids) == EVENTS
+    assert silent(pair, pair.mine.get("/logs/export", params={"format": "parquet"})).content[:4] == b"PAR1"
+    answer = pair.mine.get("/logs/export", params={"id": pair.their_ids})
+    assert (answer.status_code, answer.content) == (200, b"")
+    begun, theirs = pair.mine.get("/logs/export"), pair.theirs.get("/logs/export")
+    asked = {"cursor": theirs.headers["X-Ocelot-Cursor"], "after": pair.their_ids[0]}
+    assert silent(pair, pair.mine.get("/logs/export", params=asked)).json()["code"] == "bad_cursor"
+    asked["cursor"] = begun.headers["X-Ocelot-Cursor"]
+    unknown = pair.mine.get("/logs/export", params={**asked, "after": str(uuid.uuid4())}, headers=REQUEST)
+    answer = silent(pair, pair.mine.get("/logs/export", params=asked, headers=REQUEST))
+    assert (answer.status_code, answer.content) == (400, unknown.content)
+
+
 SAVED: dict[str, Any] = {"name": "of the ledger", "query": "q=ledger"}
 
 
@@ -296,6 +313,7 @@ CASES: dict[tuple[str, str], Callable[[Pair], None]] = {
     ("post", "/api/v1/logs/search"): search_by_tree,
     ("get", "/api/v1/logs/trace/{trace_id}"): story("trace"),
     ("get", "/api/v1/logs/request/{request_id}"): story("request"),
+    ("get", "/api/v1/logs/export"): export,
     ("get", "/api/v1/logs/{event_id}"): read_one,
     ("get", "/api/v1/facets"): facets,
     ("put", "/api/v1/facets"): facets,

@@ -87,11 +87,14 @@ class MongoControl:
             found = await self._keys.get(key_id)
         return None if found is None else found.key()
 
-    async def revoke(self, name: str, at: int) -> None:
+    async def revoke(self, name: str, at: int, *, expires_at: int | None = None) -> None:
         key_id = name.removeprefix(KEY_SUBJECT)
         with store_calls():
             # The revocation first: it is what every check reads.
-            await upsert(self._revocations.get_motor_collection(), name, {"$setOnInsert": {"at": at}})
+            revocations = self._revocations.get_motor_collection()
+            await upsert(revocations, name, {"$setOnInsert": {"at": at, "expires_at": expires_at}})
+            # What has expired is refused for that: every process would read it every other second for nothing.
+            await revocations.delete_many({"expires_at": {"$gte": 0, "$lt": at}})
             if key_id != name:
                 await self._keys.get_motor_collection().update_one(
                     {"_id": key_id, "revoked_at": None}, {"$set": {"revoked_at": at}}

@@ -113,10 +113,11 @@ class KeyDocument(Document):
 
 
 class RevocationDocument(Document):
-    """A subject (`key:<id>`) or a token's id that no longer counts."""
+    """A subject (`key:<id>`) or a token's id that no longer counts; of no more use once it would have expired."""
 
     id: str  # type: ignore[assignment]
     at: int
+    expires_at: int | None = None
 
     class Settings:
         name = "revocations"

@@ -15,6 +15,7 @@ RECEIPTS: Final = "receipts"
 PRODUCERS: Final = "producers"
 REBUILDS: Final = "rebuilds"
 JOBS: Final = "jobs"
+VIEWERS: Final = "viewers"
 CATALOGUES: Final = "catalogues"
 CATALOGUE_HEADS: Final = "catalogue_heads"
 
@@ -24,6 +25,7 @@ _INDEXES: Final = {
     OUTBOX: (("tenant_id", "received_at"),),
     RECEIPTS: (("producer", "sequence"),),
     CATALOGUES: (("tenant_id", "version"),),
+    VIEWERS: (("tenant_id", "_id"),),
     JOBS: (("due_at",), ("expires_at",), ("tenant_id", "kind", "_id")),
 }
 
