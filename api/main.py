@@ -82,6 +82,7 @@ def create_app(settings: Settings) -> ASGIApp:
     hot = {
         ("POST", f"{PREFIX}/logs"): Route("/logs", logs.send_event),
         ("POST", f"{PREFIX}/logs/bulk"): Route("/logs/bulk", logs.send_events),
+        ("GET", f"{PREFIX}/logs"): Route("/logs", logs.search_events),
     }
     return Envelope(Packing(Direct(create_service(settings), hot)))
 
