@@ -38,6 +38,7 @@ from api.routes import (
     searches,
     searching,
     service,
+    stats,
     viewers,
 )
 from api.state import State
@@ -51,6 +52,7 @@ from core.ingest import Ingest
 from core.keys import signing_key_pem
 from core.search import Search
 from core.settings import BadSettings, Settings, load
+from core.statistics import Counter
 from core.wiring import Backends, open_backends
 
 log = logging.getLogger(__name__)
@@ -58,7 +60,9 @@ PREFIX = "/api/v1"
 _BEAT_SECONDS = 1.0
 # `changes` is the last of the log's: a path of two steps that another of them answers is not an event's.
 _ROUTERS = (
-    export.router,  # before the route of an event by its id
+    # Before the route of an event by its id:
+    export.router,
+    stats.router,
     logs.router,
     catalogue.router,
     viewers.router,
@@ -145,6 +149,7 @@ def _state(settings: Settings, backends: Backends, key: SigningKey) -> State:
         deadline=settings.send_deadline,
         max_pending_bytes=settings.max_in_flight_bytes,
     )
+    search = Search(backends.store, backends.index, backends.ledger, total_bound=settings.total_bound)
     catalogues = CatalogueCache(backends.catalogues)
     return State(
         settings=settings,
@@ -153,11 +158,12 @@ def _state(settings: Settings, backends: Backends, key: SigningKey) -> State:
         issuer=TokenIssuer(key, settings.issuer, settings.audience),
         admission=Admission(settings.max_in_flight_bytes, settings.max_tenant_in_flight_bytes),
         commit=commit,
+        search=search,
+        counter=Counter(backends.store, backends.index, search),
         ingest=Ingest(commit, catalogues),
         catalogues=catalogues,
         exports=Source(backends.store, backends.index, backends.ledger),
         export_slots=ExportSlots(settings.max_exports, settings.max_tenant_exports),
-        search=Search(backends.store, backends.index, backends.ledger, total_bound=settings.total_bound),
     )
 
 

@@ -17,6 +17,7 @@ from core.export.source import Source
 from core.ingest import Ingest
 from core.search import Search
 from core.settings import Settings
+from core.statistics import Counter
 from core.wiring import Backends
 
 
@@ -31,6 +32,7 @@ class State:
     ingest: Ingest
     catalogues: CatalogueCache
     search: Search
+    counter: Counter
     exports: Source
     export_slots: ExportSlots
 

@@ -74,7 +74,7 @@ class Search:
         """
         page, after = cursor.open_(tenant, restricted_page(scope, page))
         # The watermark is read first: it must not claim what came after the search.
-        watermark = await self._watermark(scope)
+        watermark = await self.watermark(scope)
         found, answered_by = await self._find(scope, page, after, watermark)
         next_cursor = None
         if found.more and found.last:
@@ -140,8 +140,14 @@ class Search:
         last = Position(getattr(shown[-1], query.sort), shown[-1].id) if shown else None
         return _Found(shown, last, len(found.events) > limit, found.total, found.total_exact)
 
+<<<<<<< HEAD
     async def _watermark(self, scope: TenantScope) -> Watermark:
         """The tenant's mark, at most `REBUILD_NOTICE` old; asked for each page it would be two reads of the store."""
+=======
+    async def watermark(self, scope: TenantScope) -> Watermark:
+        """What an answer that is begun now will be complete through."""
+        rebuilding = await self._ledger.rebuilding(scope.tenant_id)
+>>>>>>> main
         now = time.monotonic()
         known = self._marks.get(scope.tenant_id)
         if known is None or now - known[0] > REBUILD_NOTICE:

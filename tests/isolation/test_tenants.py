@@ -159,6 +159,25 @@ def read_one(pair: Pair) -> None:
     assert (answer.status_code, answer.content) == (404, unknown.content)
 
 
+def count(pair: Pair) -> None:
+    asked = {"interval": "1h", "by": ["user_id", "request_id"], "top": 1000, "distinct": ["request_id", "ip_address"]}
+    for query in ({}, {"q": "ledger"}, {"metadata.of.the": "ledger"}, {"from": "1970-01-01T00:00:00Z"}, {"id": "!x"}):
+        answer = silent(pair, pair.mine.get("/logs/stats", params={**asked, **query})).json()
+        assert answer["total"]["count"] == EVENTS, query
+        assert sum(bucket["count"] for bucket in answer["timeline"]["buckets"]) == EVENTS
+        assert answer["groups"][0]["values"] == [{"value": "ana", "count": EVENTS}]
+        assert {group["count"] for group in answer["groups"][1]["values"]} == {1}
+        assert [figure["count"] for figure in answer["distinct"]] == [EVENTS, 1]
+    answer = silent(pair, pair.mine.get("/logs/stats", params={"id": pair.their_ids, "by": "user_id"})).json()
+    assert (answer["total"]["count"], answer["groups"][0]["values"]) == (0, [])
+    declared = {"facets": [{"name": "theirs", "path": "metadata.n", "type": "number"}]}
+    assert pair.theirs.put("/facets", json=declared).status_code == 200
+    unknown = pair.mine.get("/logs/stats", params={"percentiles": "facet.nobodys"}, headers=REQUEST)
+    answer = pair.mine.get("/logs/stats", params={"percentiles": "facet.theirs"}, headers=REQUEST)
+    assert (answer.status_code, answer.content) == (400, unknown.content)
+    assert pair.theirs.put("/facets", json={"facets": []}).status_code == 200
+
+
 def facets(pair: Pair) -> None:
     """The same name may stand for different paths; neither declaration shows in the other."""
     declared = {"facets": [{"name": "which", "path": "metadata.of.the", "type": "keyword"}]}
@@ -315,6 +334,7 @@ CASES: dict[tuple[str, str], Callable[[Pair], None]] = {
     ("get", "/api/v1/logs/request/{request_id}"): story("request"),
     ("get", "/api/v1/logs/export"): export,
     ("get", "/api/v1/logs/{event_id}"): read_one,
+    ("get", "/api/v1/logs/stats"): count,
     ("get", "/api/v1/facets"): facets,
     ("put", "/api/v1/facets"): facets,
     ("get", "/api/v1/jobs/{job_id}"): read_job,
