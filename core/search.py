@@ -140,14 +140,11 @@ class Search:
         last = Position(getattr(shown[-1], query.sort), shown[-1].id) if shown else None
         return _Found(shown, last, len(found.events) > limit, found.total, found.total_exact)
 
-<<<<<<< HEAD
-    async def _watermark(self, scope: TenantScope) -> Watermark:
-        """The tenant's mark, at most `REBUILD_NOTICE` old; asked for each page it would be two reads of the store."""
-=======
     async def watermark(self, scope: TenantScope) -> Watermark:
-        """What an answer that is begun now will be complete through."""
-        rebuilding = await self._ledger.rebuilding(scope.tenant_id)
->>>>>>> main
+        """What an answer that is begun now will be complete through, as it was read up to `REBUILD_NOTICE` ago.
+
+        Read for each page, it would be two more round trips to the store.
+        """
         now = time.monotonic()
         known = self._marks.get(scope.tenant_id)
         if known is None or now - known[0] > REBUILD_NOTICE:
