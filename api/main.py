@@ -97,6 +97,7 @@ def wrapped(service: FastAPI) -> ASGIApp:
     hot = {
         ("POST", f"{PREFIX}/logs"): Route("/logs", logs.send_event),
         ("POST", f"{PREFIX}/logs/bulk"): Route("/logs/bulk", logs.send_events),
+        ("GET", f"{PREFIX}/logs"): Route("/logs", logs.search_events),
     }
     return Envelope(Packing(Direct(service, hot)))
 
