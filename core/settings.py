@@ -153,6 +153,25 @@ class Settings(BaseSettings):
         100_000, alias="OCELOT_TOTAL_BOUND", ge=0, description="`total` is exact up to this many matches."
     )
 
+    max_streams: int = Field(
+        1000, alias="OCELOT_MAX_STREAMS", ge=0, le=100_000, description="Open streams of live events, all tenants."
+    )
+    max_tenant_streams: int = Field(
+        50, alias="OCELOT_MAX_TENANT_STREAMS", ge=0, le=100_000, description="The same, one tenant."
+    )
+    stream_heartbeat: float = Field(
+        15.0,
+        alias="OCELOT_STREAM_HEARTBEAT",
+        ge=0.1,
+        le=300,
+        description="Seconds between a quiet stream's heartbeats.",
+    )
+    stream_origins: Annotated[str | None, _Optional] = Field(
+        None,
+        alias="OCELOT_STREAM_ORIGINS",
+        description="Origins of web pages that may open WebSockets, beside the API's own: URLs, commas between.",
+    )
+
     @model_validator(mode="after")
     def _consistent(self) -> Self:
         faults = []

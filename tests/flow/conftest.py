@@ -12,6 +12,7 @@ import pytest
 from tests.conftest import LIVE_MONGODB, LIVE_OPENSEARCH, LIVE_S3, LIVE_SQS, s3_bucket
 from tests.service import Client, Service, environment, service
 
+STREAMS = {"OCELOT_STREAM_HEARTBEAT": "1", "OCELOT_MAX_TENANT_STREAMS": "20"}
 LIVE = bool(LIVE_MONGODB and LIVE_OPENSEARCH and LIVE_SQS)
 
 
@@ -22,7 +23,7 @@ def running(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
     if request.param == "embedded":
         store = request.getfixturevalue("embedded_store")
         index = request.getfixturevalue("embedded_index")
-        settings = environment(home, store.url, index.url)
+        settings = environment(home, store.url, index.url, **STREAMS)
     else:
         settings = live_environment(home)
     made = service(settings)
@@ -48,6 +49,7 @@ def live_environment(home) -> dict[str, str]:
         OCELOT_QUEUE="sqs",
         SQS_QUEUE_URL=url,
         SQS_ENDPOINT_URL=LIVE_SQS,
+        **STREAMS,
         **(_live_archive() if LIVE_S3 else {}),
     )
 

@@ -18,6 +18,7 @@ from core.placement import place, read_alias, write_alias
 from tests import census
 from tests.flow.exports import done, done_export, link_of
 from tests.service import Client, Service
+from tests.streams import Follower, Socket
 
 EVENTS = 30
 REQUEST = {"X-Request-Id": "same-for-all"}
@@ -158,6 +159,25 @@ def read_one(pair: Pair) -> None:
     etag = pair.theirs.get(f"/logs/{pair.their_ids[0]}").headers["ETag"]
     answer = pair.mine.get(f"/logs/{pair.their_ids[0]}", headers={"If-None-Match": etag, **REQUEST})
     assert (answer.status_code, answer.content) == (404, unknown.content)
+
+
+def count(pair: Pair) -> None:
+    asked = {"interval": "1h", "by": ["user_id", "request_id"], "top": 1000, "distinct": ["request_id", "ip_address"]}
+    for query in ({}, {"q": "ledger"}, {"metadata.of.the": "ledger"}, {"from": "1970-01-01T00:00:00Z"}, {"id": "!x"}):
+        answer = silent(pair, pair.mine.get("/logs/stats", params={**asked, **query})).json()
+        assert answer["total"]["count"] == EVENTS, query
+        assert sum(bucket["count"] for bucket in answer["timeline"]["buckets"]) == EVENTS
+        assert answer["groups"][0]["values"] == [{"value": "ana", "count": EVENTS}]
+        assert {group["count"] for group in answer["groups"][1]["values"]} == {1}
+        assert [figure["count"] for figure in answer["distinct"]] == [EVENTS, 1]
+    answer = silent(pair, pair.mine.get("/logs/stats", params={"id": pair.their_ids, "by": "user_id"})).json()
+    assert (answer["total"]["count"], answer["groups"][0]["values"]) == (0, [])
+    declared = {"facets": [{"name": "theirs", "path": "metadata.n", "type": "number"}]}
+    assert pair.theirs.put("/facets", json=declared).status_code == 200
+    unknown = pair.mine.get("/logs/stats", params={"percentiles": "facet.nobodys"}, headers=REQUEST)
+    answer = pair.mine.get("/logs/stats", params={"percentiles": "facet.theirs"}, headers=REQUEST)
+    assert (answer.status_code, answer.content) == (400, unknown.content)
+    assert pair.theirs.put("/facets", json={"facets": []}).status_code == 200
 
 
 def facets(pair: Pair) -> None:
@@ -337,6 +357,26 @@ def tells_nothing(path: str) -> Callable[[Pair], None]:
     return check
 
 
+def follow(pair: Pair) -> None:
+    """Each sends; the one's streams, by either way, hold nothing of the other's, and its places are no good here."""
+    with Follower(pair.mine) as mine, Follower(pair.theirs) as theirs, Socket(pair.mine) as socket:
+        for follower in (mine, theirs, socket):
+            follower.started()
+        sent = [pair.theirs.ingest({"action": "theirs", "user_id": "ana"}) for _ in range(3)]
+        own = [pair.mine.ingest({"action": "mine", "user_id": "ana"}) for _ in range(3)]
+        assert sorted(theirs.events(3)) == sorted(sent)
+        assert sorted(mine.events(3)) == sorted(socket.events(3)) == sorted(own)
+        told = "".join(mine.raw + socket.raw)
+        assert not [secret for secret in (*pair.secrets, *sent) if secret in told]
+        foreign = theirs.last_id
+    answers = [
+        silent(pair, pair.mine.get("/logs/stream", headers={"Last-Event-ID": last, **REQUEST}))
+        for last in (foreign, "A" * len(foreign))
+    ]
+    assert {(answer.status_code, answer.json()["code"]) for answer in answers} == {(400, "bad_last_event_id")}
+    assert answers[0].content == answers[1].content
+
+
 CASES: dict[tuple[str, str], Callable[[Pair], None]] = {
     ("post", "/api/v1/logs"): send_one,
     ("post", "/api/v1/logs/bulk"): send_many,
@@ -345,7 +385,9 @@ CASES: dict[tuple[str, str], Callable[[Pair], None]] = {
     ("get", "/api/v1/logs/trace/{trace_id}"): story("trace"),
     ("get", "/api/v1/logs/request/{request_id}"): story("request"),
     ("get", "/api/v1/logs/export"): export,
+    ("get", "/api/v1/logs/stream"): follow,
     ("get", "/api/v1/logs/{event_id}"): read_one,
+    ("get", "/api/v1/logs/stats"): count,
     ("get", "/api/v1/facets"): facets,
     ("put", "/api/v1/facets"): facets,
     ("post", "/api/v1/exports"): start_export,
