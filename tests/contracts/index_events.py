@@ -29,7 +29,7 @@ def stamped(
     text = instant.to_text(us)
     received = text if received_at is None else instant.to_text(received_at)
     new = event_id(number)
-    [line] = event.encode_all([event.decode(encoded)])
+    line = event.encode(event.decode(encoded))
     stamps = (
         f'{{"id":"{new}","tenant_id":"{tenant_id}","timestamp":"{text}","received_at":"{received}","salt":"{"x" * 22}",'
     )
