@@ -7,9 +7,11 @@ that keys with dots, 30-digit numbers and `1e400` survive.
 
 from __future__ import annotations
 
+import io
 import ipaddress
 import json
 import re
+from collections.abc import Sequence
 from functools import lru_cache
 from typing import Annotated, Final, Literal
 
@@ -97,7 +99,7 @@ class StoredEvent(msgspec.Struct, kw_only=True, frozen=True):
 
 _decoder: Final = msgspec.json.Decoder(EventInput)
 _list_decoder: Final = msgspec.json.Decoder(list[EventInput])
-_encode: Final = msgspec.json.Encoder().encode
+_encoder: Final = msgspec.json.Encoder()
 decode_stored: Final = msgspec.json.Decoder(StoredEvent).decode
 _BRACE: Final = ord("{")
 _N: Final = ord("n")
@@ -132,13 +134,17 @@ def decode_all(body: bytes, *, lines: bool = False) -> list[EventInput]:
 def check(event: EventInput, received_at: int) -> str:
     """The event's own time in canonical text (`received_at` when it gives none); checks what the types do not say.
 
-    `encode` checks the free-form fields. Raises `InvalidEvent` naming the field.
+    Takes out of `event` what is a stamp: its timestamp and key. Raises `InvalidEvent` naming the field.
     """
     if event.action[:7].lower() == "ocelot.":
         raise _fault("action", "actions that begin with ocelot. are the service's own", "reserved_action")
     if event.ip_address is not None and not _is_ip(event.ip_address):
         raise _fault("ip_address", "not an IPv4 or IPv6 address", "ip_address")
+    if event.severity is None:
+        event.severity = "INFO"
+    event.idempotency_key = UNSET
     text = event.timestamp
+    event.timestamp = UNSET
     if not isinstance(text, str):
         return instant.to_text(received_at)
     try:
@@ -150,32 +156,58 @@ def check(event: EventInput, received_at: int) -> str:
     return canonical
 
 
+def encode_all(events: Sequence[EventInput]) -> list[bytes | InvalidEvent]:
+    """Each checked event as JSON on one line, with a line feed at its end, or what is wrong with it.
+
+    One call for all of them takes a third of a call for each; the lines are those that `readlines` finds, since
+    `bytes.split` looks at byte after byte.
+    """
+    encoded = _encoder.encode_lines(events)
+    lines = io.BytesIO(encoded).readlines()
+    if len(lines) == len(events) and encoded.find(b"\r") < 0 and all(map(_is_plain, events, lines)):
+        checked: list[bytes | InvalidEvent] = [
+            _bounded(event, line) if may_be_over(line) else line for event, line in zip(events, lines, strict=True)
+        ]
+        return checked
+    return [_bounded(event, None) for event in events]
+
+
+def _bounded(event: EventInput, line: bytes | None) -> bytes | InvalidEvent:
+    try:
+        line = encode(event) if line is None else line
+        _check_encoded(event, line)
+    except InvalidEvent as error:
+        return error
+    return line
+
+
 def encode(event: EventInput) -> bytes:
-    """The event as one line of JSON, without its timestamp and key, which are stamps; takes them out of `event`.
+    """A checked event as JSON on one line, with a line feed at its end.
 
     0x0A and 0x0D, which valid JSON holds only as white space, become spaces: a line break inside `metadata` would
     otherwise be a command of its own in the index's bulk protocol. Raises `InvalidEvent` for a free-form field that is
     no object.
     """
-    event.timestamp = UNSET
-    event.idempotency_key = UNSET
-    if event.severity is None:
-        event.severity = "INFO"
     if event.before_state is not UNSET:
         event.before_state = _object("before_state", event.before_state)
     if event.after_state is not UNSET:
         event.after_state = _object("after_state", event.after_state)
-    line = _encode(event)
-    # `metadata` comes last, and nothing but an object ends so: looking into each took 0.2 us.
-    if event.metadata is not UNSET and not line.endswith(b"}}"):
+    if event.metadata is not UNSET:
         event.metadata = _object("metadata", event.metadata)
-        line = _encode(event)
-    # `in` would first try its operand as a number, and fail: 0.3 us.
-    return line if line.find(b"\n") < 0 and line.find(b"\r") < 0 else line.translate(_LINE_BREAKS)
+    return _encoder.encode(event).translate(_LINE_BREAKS) + b"\n"
+
+
+def _is_plain(event: EventInput, line: bytes) -> bool:
+    """Whether a line needs no look at its free-form fields: `metadata` comes last, and only an object ends so."""
+    return (
+        (event.metadata is UNSET or line.endswith(b"}}\n"))
+        and event.before_state is UNSET
+        and event.after_state is UNSET
+    )
 
 
 def may_be_over(line: bytes) -> bool:
-    """Whether `check_encoded` has anything to look at: a look at the line's length and opening brackets.
+    """Whether `_check_encoded` has anything to look at: a look at the line's length and opening brackets.
 
     Those bound the depth from above, and most events have fewer than 64 in all. `bytes.count` looks at byte after
     byte; `replace` skips from bracket to bracket, which takes half the time.
@@ -184,10 +216,10 @@ def may_be_over(line: bytes) -> bool:
     return size > MAX_STRING_BYTES or 2 * size - len(line.replace(b"{", b"")) - len(line.replace(b"[", b"")) > MAX_DEPTH
 
 
-def check_encoded(event: EventInput, line: bytes) -> None:
+def _check_encoded(event: EventInput, line: bytes) -> None:
     """The bounds that are read off the encoded event: size, depth and lengths; raises `InvalidEvent`."""
-    if len(line) > MAX_EVENT_BYTES:
-        raise too_large(len(line))
+    if (size := len(line) - 1) > MAX_EVENT_BYTES:
+        raise too_large(size)
     _check_sizes(event)
     if depth_of(line) > MAX_DEPTH:
         raise _too_deep()
