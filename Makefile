@@ -14,7 +14,7 @@ PYTHONS := python3.11 python3.12 python3.13 python3.14 python3
 COMPILE = $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
 	--no-annotate --custom-compile-command "make requirements"
 
-.PHONY: setup dev dev-api dev-consumer test test-live faults isolation attacks coverage bench lint format docs requirements hooks clean help
+.PHONY: setup dev dev-api dev-consumer test test-live faults isolation attacks coverage bench lint format collections tryout docs requirements hooks clean help
 
 setup: $(READY) ## install into .venv, and nothing else
 
@@ -73,6 +73,12 @@ lint: $(READY) ## check style, types and who imports whom
 format: $(READY) ## put the code into its style
 	@$(BIN)/ruff check --fix .
 	@$(BIN)/ruff format .
+
+collections: $(READY) ## write the Postman collection and the .http file of docs/ from the API's description
+	@$(BIN)/python -m infra.tryout write
+
+tryout: $(READY) ## make every request of both files to the running stack of make dev
+	@$(BIN)/python -m infra.tryout run
 
 docs: $(READY) ## write .env.example and docs/settings.md from the settings
 	@$(BIN)/python -m infra.settings_page

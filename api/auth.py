@@ -90,9 +90,23 @@ class Authenticator:
             raise Unauthenticated("the Authorization header must be Bearer and a token")
         claims = self._verifier.verify(token.strip())
         snapshot = self._snapshot or await self._refresh()
-        if claims.subject in snapshot.revoked or claims.token_id in snapshot.revoked:
+        if not snapshot.revoked.isdisjoint((claims.subject, claims.token_id, claims.maker)):
             raise Unauthenticated("the token was revoked", code="token_revoked")
         return claims
+
+    def recheck(self, claims: Claims, access: Access) -> None:
+        """Raise when the newest snapshot has revoked the token or closed the tenant since `access` was given.
+
+        Not when the token has expired meanwhile: what it was good for at the start may end.
+        """
+        snapshot = self._snapshot
+        if snapshot is None:
+            return
+        if claims.subject in snapshot.revoked or claims.token_id in snapshot.revoked:
+            raise Unauthenticated("the token was revoked", code="token_revoked")
+        tenant = snapshot.tenants.get(access.tenant.id)
+        if tenant is not None:
+            from_token(claims, tenant)
 
     async def tenant(self, tenant_id: str) -> Tenant | None:
         """A tenant by the snapshot, or by one read after this call began: a tenant made a moment ago is found.

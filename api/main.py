@@ -20,16 +20,33 @@ from starlette.types import ASGIApp
 from api.auth import Authenticator
 from api.bodies import Admission
 from api.direct import Direct, Route
+from api.exports import ExportSlots
 from api.middleware import Envelope, unforeseen
 from api.openapi import describe_permissions, extra_schemas, without_the_frameworks_own
+from api.packing import Packing
 from api.problems import problem, problem_of
 from api.protocol import BoundedProtocol
-from api.routes import access, docs, logs, service
+from api.routes import (
+    access,
+    catalogue,
+    changes,
+    docs,
+    export,
+    facets,
+    jobs,
+    logs,
+    searches,
+    searching,
+    service,
+    viewers,
+)
 from api.state import State
 from api.tokens import SigningKey, TokenIssuer, TokenVerifier
 from core import telemetry
+from core.catalogue import CatalogueCache
 from core.commit import GroupCommit
 from core.errors import OcelotError
+from core.export.source import Source
 from core.ingest import Ingest
 from core.keys import signing_key_pem
 from core.search import Search
@@ -39,6 +56,21 @@ from core.wiring import Backends, open_backends
 log = logging.getLogger(__name__)
 PREFIX = "/api/v1"
 _BEAT_SECONDS = 1.0
+# `changes` is the last of the log's: a path of two steps that another of them answers is not an event's.
+_ROUTERS = (
+    export.router,  # before the route of an event by its id
+    logs.router,
+    catalogue.router,
+    viewers.router,
+    searching.router,
+    searches.router,
+    jobs.router,
+    changes.router,
+    facets.router,
+    access.router,
+    service.router,
+    docs.router,
+)
 _DESCRIPTION = """Ocelot keeps the record of who did what, for each tenant apart.
 
 Send events with a token of the role `writer` or `admin`, read them with `reader` or `admin`. Put the token into
@@ -46,12 +78,12 @@ Send events with a token of the role `writer` or `admin`, read them with `reader
 
 
 def create_app(settings: Settings) -> ASGIApp:
-    """The whole application: the service behind its one middleware, the hot routes beside the framework."""
+    """The whole application: the service behind its middleware, the hot routes beside the framework."""
     hot = {
         ("POST", f"{PREFIX}/logs"): Route("/logs", logs.send_event),
         ("POST", f"{PREFIX}/logs/bulk"): Route("/logs/bulk", logs.send_events),
     }
-    return Envelope(Direct(create_service(settings), hot))
+    return Envelope(Packing(Direct(create_service(settings), hot)))
 
 
 def create_service(settings: Settings) -> FastAPI:
@@ -69,7 +101,7 @@ def create_service(settings: Settings) -> FastAPI:
         servers=[{"url": settings.public_url}] if settings.public_url else None,
         separate_input_output_schemas=False,
     )
-    for router in (logs.router, access.router, service.router, docs.router):
+    for router in _ROUTERS:
         app.include_router(router, prefix=PREFIX)
     app.include_router(service.metrics)
     app.mount(f"{PREFIX}/docs/assets", docs.assets)
@@ -92,6 +124,7 @@ def _lifespan(settings: Settings) -> Callable[[FastAPI], Any]:
             await _beat(state)
             tasks = [
                 asyncio.create_task(state.authenticator.refresh_forever()),
+                asyncio.create_task(state.catalogues.refresh_forever()),
                 asyncio.create_task(_beat_forever(state)),
             ]
             yield
@@ -111,6 +144,7 @@ def _state(settings: Settings, backends: Backends, key: SigningKey) -> State:
         deadline=settings.send_deadline,
         max_pending_bytes=settings.max_in_flight_bytes,
     )
+    catalogues = CatalogueCache(backends.catalogues)
     return State(
         settings=settings,
         backends=backends,
@@ -118,7 +152,10 @@ def _state(settings: Settings, backends: Backends, key: SigningKey) -> State:
         issuer=TokenIssuer(key, settings.issuer, settings.audience),
         admission=Admission(settings.max_in_flight_bytes, settings.max_tenant_in_flight_bytes),
         commit=commit,
-        ingest=Ingest(commit),
+        ingest=Ingest(commit, catalogues),
+        catalogues=catalogues,
+        exports=Source(backends.store, backends.index, backends.ledger),
+        export_slots=ExportSlots(settings.max_exports, settings.max_tenant_exports),
         search=Search(backends.store, backends.index, backends.ledger, total_bound=settings.total_bound),
     )
 

@@ -1,4 +1,4 @@
-"""The one middleware, pure ASGI: request id, security headers, metrics, and no error without an answer."""
+"""The middleware around all, pure ASGI: request id, security headers, metrics, and no error without an answer."""
 
 from __future__ import annotations
 

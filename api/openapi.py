@@ -8,7 +8,11 @@ from pydantic import BaseModel
 
 from api.problems import MEDIA_TYPE, TITLES
 from api.schemas.access import TenantIn, TokenIn
+from api.schemas.catalogue import CatalogueIn
 from api.schemas.events import BulkEventIn, EventIn, Problem
+from api.schemas.facets import FacetsIn
+from api.schemas.searches import SavedSearchIn, SearchIn
+from api.schemas.viewers import ViewerLinkIn
 from core.access import ROLE_PERMISSIONS, Permission, Role
 from core.event import KEYWORD_FIELDS
 from core.query import DEFAULT_LIMIT, MAX_LIMIT
@@ -37,12 +41,13 @@ def needs(permission: Permission | None) -> dict[str, Any]:
 
 def describe_permissions(schema: dict[str, Any]) -> None:
     """Say in each operation which roles hold its `x-permission`: in `x-roles`, and in words for people."""
-    for operation in (operation for path in schema["paths"].values() for operation in path.values()):
+    operations = ((path, operation) for path, found in schema["paths"].items() for operation in found.values())
+    for path, operation in operations:
         if operation.get(_PERMISSION, "none") == "none":
             continue
         permission = Permission(operation[_PERMISSION])
         roles = [role.value for role, held in ROLE_PERMISSIONS.items() if permission in held]
-        if permission is Permission.MANAGE:
+        if permission is Permission.MANAGE and "{tenant_id}" in path:
             roles.append(Role.PLATFORM.value)  # of any tenant, which it names in the path
         operation["x-roles"] = roles
         told = f"Needs `{permission.value}`, which the roles {' and '.join(f'`{role}`' for role in roles)} have."
@@ -88,10 +93,24 @@ def example_of(model: type[BaseModel]) -> dict[str, Any]:
     return dict(examples[0])
 
 
+_BODIES: Final[tuple[type[BaseModel], ...]] = (
+    Problem,
+    EventIn,
+    BulkEventIn,
+    CatalogueIn,
+    FacetsIn,
+    SavedSearchIn,
+    SearchIn,
+    TenantIn,
+    TokenIn,
+    ViewerLinkIn,
+)
+
+
 def extra_schemas() -> dict[str, Any]:
     """Schemas that no route's signature names."""
     schemas: dict[str, Any] = {}
-    for model in (Problem, EventIn, BulkEventIn, TenantIn, TokenIn):
+    for model in _BODIES:
         schema = model.model_json_schema(ref_template="#/components/schemas/{model}")
         schemas |= schema.pop("$defs", {})
         schemas[model.__name__] = schema
@@ -120,6 +139,18 @@ def _filter(name: str, description: str) -> _Parameter:
     return _parameter(name, description, {"type": "array", "items": {"type": "string"}}, style="form", explode=True)
 
 
+MAX_WAIT: Final = 30.0
+WAIT_PARAMETER: Final = _parameter(
+    "wait",
+    f"Seconds to wait for an event that was just accepted ({MAX_WAIT:.0f} at most).",
+    {"type": "number", "minimum": 0, "maximum": MAX_WAIT, "default": 0},
+    example=10,
+)
+FIELDS_PARAMETER: Final = _parameter(
+    "fields",
+    "The fields wanted, with commas between them: names, and paths such as `metadata.user.name`. Default: all.",
+    example="id,timestamp,action,metadata.role",
+)
 _TIME: Final = "RFC 3339 with an offset, or relative to now, such as `-1h`"
 SEARCH_PARAMETERS: Final[list[_Parameter]] = [
     _parameter("q", 'Full text: every word must occur; `"a phrase"` in this order.', example="budget"),
@@ -147,6 +178,7 @@ SEARCH_PARAMETERS: Final[list[_Parameter]] = [
         "limit", "Events a page.", {"type": "integer", "minimum": 1, "maximum": MAX_LIMIT, "default": DEFAULT_LIMIT}
     ),
     _parameter("cursor", "`next_cursor` of the page before; the query must be the same."),
+    FIELDS_PARAMETER,
 ]
 
 

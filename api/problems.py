@@ -29,10 +29,12 @@ TITLES: Final = {
     405: "Method not allowed",
     408: "Request timeout",
     409: "Conflict",
+    412: "Precondition failed",
     413: "Too large",
     415: "Unsupported media type",
     422: "Not valid",
     429: "Too many requests",
+    431: "Head too large",
     503: "Not available now",
 }
 _STATUS: Final[tuple[tuple[type[OcelotError], int], ...]] = (
@@ -51,6 +53,8 @@ _STATUS_OF_CODE: Final = {
     "unsupported_encoding": 415,
     "event_too_large": 413,
     "invalid_event": 422,
+    "bad_catalogue": 422,
+    "precondition_failed": 412,
     "invalid_request": 422,
     "too_deep": 422,
     "key_conflict": 409,

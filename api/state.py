@@ -9,8 +9,11 @@ from starlette.requests import Request
 
 from api.auth import Authenticator
 from api.bodies import Admission
+from api.exports import ExportSlots
 from api.tokens import TokenIssuer
+from core.catalogue import CatalogueCache
 from core.commit import GroupCommit
+from core.export.source import Source
 from core.ingest import Ingest
 from core.search import Search
 from core.settings import Settings
@@ -26,7 +29,10 @@ class State:
     admission: Admission
     commit: GroupCommit
     ingest: Ingest
+    catalogues: CatalogueCache
     search: Search
+    exports: Source
+    export_slots: ExportSlots
 
 
 def state_of(request: Request) -> State:

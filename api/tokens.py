@@ -24,7 +24,9 @@ from jose.exceptions import ExpiredSignatureError, JOSEError
 
 from core.access import Role
 from core.errors import Unauthenticated
+from core.query import EventQuery
 from core.tenant import TENANT_ID, Claims
+from core.viewers import ViewerLink
 
 ALGORITHM: Final = "ES256"
 MAX_TOKEN_BYTES: Final = 8 * 1024
@@ -90,6 +92,26 @@ class TokenIssuer:
             "exp": now + min(lifetime, MAX_LIFETIME),
             "jti": uuid.uuid4().hex,
         }
+        return self._signed(claims)
+
+    def issue_viewer(self, link: ViewerLink) -> str:
+        """The token of a viewer link, whose id is the token's."""
+        return self._signed(
+            {
+                "iss": self._issuer,
+                "aud": self._audience,
+                "sub": f"viewer:{link.id}",
+                "tenant": link.tenant_id,
+                "roles": [Role.VIEWER.value],
+                "iat": link.made_at // 1_000_000,
+                "exp": link.expires_at // 1_000_000,
+                "jti": link.id,
+                "maker": link.made_by,
+                "filter": msgspec.to_builtins(link.filter),
+            }
+        )
+
+    def _signed(self, claims: dict[str, Any]) -> str:
         token: str = jwt.encode(claims, self._key.private, algorithm=ALGORITHM, headers={"kid": self._key.kid})
         return token
 
@@ -175,7 +197,21 @@ def _claims(payload: dict[str, Any], now: float) -> Claims:
             raise _bad("the token lacks tenant")
     elif not (isinstance(tenant, str) and TENANT_ID.fullmatch(tenant)):
         raise _bad("the token's tenant is not one")
-    return Claims(subject, tenant, held, token_id, issued, expires)
+    restriction, maker = _viewer(payload, held)
+    return Claims(subject, tenant, held, token_id, issued, expires, restriction, maker)
+
+
+def _viewer(payload: dict[str, Any], held: frozenset[Role]) -> tuple[EventQuery | None, str | None]:
+    """The filter and the maker of a viewer link's token; both are None for any other."""
+    if Role.VIEWER not in held and "filter" not in payload:
+        return None, None
+    maker = payload.get("maker")
+    if held != {Role.VIEWER} or not isinstance(maker, str):
+        raise _bad("the token's filter and its roles do not go together")
+    try:
+        return msgspec.convert(payload.get("filter"), EventQuery), maker
+    except msgspec.ValidationError:
+        raise _bad("the token lacks its filter") from None
 
 
 def _reason(message: str) -> str:

@@ -13,7 +13,7 @@ _PING_SECONDS = 2.0
 
 
 class HealthServer:
-    """A few lines of HTTP/1.1: GET /health, /ready and /metrics; everything else is 404."""
+    """A few lines of HTTP/1.1: GET and HEAD of /health, /ready and /metrics; everything else is 404."""
 
     def __init__(self, backends: Backends) -> None:
         self._backends = backends
@@ -34,11 +34,12 @@ class HealthServer:
             async with asyncio.timeout(5):
                 request = await reader.readuntil(b"\r\n\r\n")
                 method, path, *_ = request.split(b" ", 2)
-                status, kind, body = await self._answer(method, path.split(b"?")[0])
+                asked = b"GET" if method == b"HEAD" else method
+                status, kind, body = await self._answer(asked, path.split(b"?")[0])
                 head = (
                     f"HTTP/1.1 {status}\r\nContent-Type: {kind}\r\nContent-Length: {len(body)}\r\nConnection: close\r\n"
                 )
-                writer.write(head.encode() + b"\r\n" + body)
+                writer.write(head.encode() + b"\r\n" + (b"" if method == b"HEAD" else body))
                 await writer.drain()
         except (OSError, ValueError, TimeoutError, asyncio.IncompleteReadError, asyncio.LimitOverrunError):
             pass  # a broken request of a probe is no matter
@@ -62,7 +63,8 @@ class HealthServer:
         states = {n: "down" if isinstance(r, BaseException) else "up" for n, r in zip(names, results, strict=True)}
         vital_down = "down" in (states["queue"], states["store"])
         status = "unavailable" if vital_down else "degraded" if "down" in states.values() else "ready"
-        body = json.dumps({"status": status, "dependencies": states}).encode()
+        breakers = {name: breaker.state for name, breaker in self._backends.breakers.items()}
+        body = json.dumps({"status": status, "dependencies": states, "breakers": breakers}).encode()
         return "503 Service Unavailable\r\nRetry-After: 2" if vital_down else "200 OK", "application/json", body
 
     async def _metrics(self) -> bytes:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-import time
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from typing import Final
@@ -17,12 +16,19 @@ from core.errors import OcelotError, Unavailable
 from core.ports import Lease, Queue
 
 log = logging.getLogger(__name__)
+# Seconds that work under way has to end when the consumer stops. A store's call that is cut off goes on in its thread
+# for 15 s at most, and a process that was told to end is mostly killed after 30.
+GRACE: Final = 10.0
 _WAIT: Final = 5.0
 _PROBE: Final = (0.25, 5.0)
 
 
 class Loop:
-    """`workers` batches are on their way at once, so that the store works while the index does."""
+    """`workers` batches are on their way at once, so that the store works while the index does.
+
+    When it stops, what is under way has `grace` seconds to end; then it is cut off and its messages go back. Every step
+    of it may be repeated, so nothing is lost or done twice.
+    """
 
     def __init__(
         self,
@@ -33,7 +39,7 @@ class Loop:
         workers: int = 2,
         batch: int = 10,
         lease: float = 120.0,
-        clock: Callable[[], float] = time.monotonic,
+        grace: float = GRACE,
     ) -> None:
         self._queue = queue
         self._pipeline = pipeline
@@ -41,7 +47,7 @@ class Loop:
         self._workers = workers
         self._batch = batch
         self._lease = lease
-        self._clock = clock
+        self._grace = grace
         self._stopping = asyncio.Event()
         self._open = asyncio.Event()
         self._open.set()
@@ -91,9 +97,13 @@ class Loop:
         held = _Held(self._queue, leases, self._lease)
         extending = asyncio.create_task(held.extend_forever())
         try:
-            results = await self._process(leases)
+            results = await self._until_stopped(leases)
         finally:
             extending.cancel()
+        if results is None:
+            log.warning("%d messages go back unfinished: it is time to stop", len(leases))
+            await self._give_back([(held.current(lease), 0.0) for lease in leases])
+            return
         done, back = [], []
         for lease, result in zip(leases, results, strict=True):
             if result is None:
@@ -108,6 +118,19 @@ class Loop:
                 await self._queue.ack(done)
         if back:
             await self._give_back(back)
+
+    async def _until_stopped(self, leases: Sequence[Lease]) -> list[Exception | None] | None:
+        """The results of a batch; None for one that has not ended in time after `stop`."""
+        work = asyncio.create_task(self._process(leases))
+        stopping = asyncio.create_task(self._stopping.wait())
+        try:
+            await asyncio.wait({work, stopping}, return_when=asyncio.FIRST_COMPLETED)
+            done, _ = await asyncio.wait({work}, timeout=self._grace)
+            return work.result() if done else None
+        finally:
+            stopping.cancel()
+            if work.cancel():
+                await asyncio.wait({work})
 
     async def _process(self, leases: Sequence[Lease]) -> list[Exception | None]:
         try:
@@ -125,9 +148,15 @@ class Loop:
             return [error]
 
     async def _give_back(self, back: Sequence[tuple[Lease, float]]) -> None:
+        by_delay: dict[float, list[Lease]] = {}
         for lease, delay in back:
-            with suppress(OcelotError):  # not given back: its lease lapses
-                await self._queue.release([lease], delay)
+            by_delay.setdefault(delay, []).append(lease)
+        # All at once, because a queue that hangs would take its deadline for each. What is not given back: its lease
+        # lapses.
+        releases = (self._queue.release(leases, delay) for delay, leases in by_delay.items())
+        for result in await asyncio.gather(*releases, return_exceptions=True):
+            if isinstance(result, BaseException) and not isinstance(result, OcelotError):
+                raise result
 
     def _close(self) -> None:
         """Receive nothing until the store answers: messages that cannot be stored would only be used up."""

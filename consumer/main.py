@@ -13,6 +13,7 @@ from consumer.health import HealthServer
 from consumer.jobs.frontier import Frontier
 from consumer.jobs.outbox import OutboxDrain
 from consumer.jobs.rebuild import Rebuild
+from consumer.jobs.runner import Handler, JobRunner
 from consumer.jobs.schedule import every
 from consumer.loop import Loop
 from consumer.pipeline import Pipeline
@@ -46,20 +47,32 @@ async def consume(settings: Settings) -> None:
         health = HealthServer(backends)
         port = await health.start(settings.host, settings.consumer_port)
         log.info("consuming; health and metrics on port %d", port)
-        jobs = [asyncio.create_task(job) for job in _jobs(settings, backends, pipeline)]
+        runner = JobRunner(
+            backends.jobs, _handlers(settings, backends), keep=settings.job_keep, at_once=settings.jobs_at_once
+        )
+        jobs = [asyncio.create_task(job) for job in _jobs(settings, backends, pipeline, runner)]
         try:
             await loop.run()
         finally:
             for job in jobs:
                 job.cancel()
-            await asyncio.gather(*jobs, return_exceptions=True)
+            await asyncio.gather(*jobs, runner.stop(), return_exceptions=True)
             await health.stop()
     log.info("drained")
 
 
-def _jobs(settings: Settings, backends: Backends, pipeline: Pipeline) -> Iterator[Coroutine[Any, Any, None]]:
+def _handlers(settings: Settings, backends: Backends) -> dict[str, Handler]:
+    """What each kind of job does; every kind of `core.jobs.NEEDS` has a handler here."""
+    return {}
+
+
+def _jobs(
+    settings: Settings, backends: Backends, pipeline: Pipeline, runner: JobRunner
+) -> Iterator[Coroutine[Any, Any, None]]:
     drain = OutboxDrain(backends.outbox, backends.store, backends.index, pipeline.reach.answers)
     yield every(2.0, drain.run)
+    yield every(2.0, runner.poll)
+    yield every(60.0, runner.sweep)
     yield every(1.0, Frontier(backends.ledger, backends.queue).run)
     if settings.rebuild_on_start:
         yield Rebuild(backends.control, backends.store, backends.index, backends.ledger).run()

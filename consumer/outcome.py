@@ -16,10 +16,8 @@ _MAX_DELAY: Final = 60.0
 class Fate(StrEnum):
     RETRY = "retry"
     """Nobody's fault here: the message goes back and comes again."""
-    PARK = "park"
-    """The event's own fault: it is set aside for a person, alone."""
     DEAD = "dead"
-    """No envelope at all: it goes back until the queue makes a dead letter of it."""
+    """The message's own fault: it goes back until the queue makes a dead letter of it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,14 +30,11 @@ class Outcome:
 def outcome_of(error: Exception, receives: int, jitter: random.Random | None = None) -> Outcome:
     """What to do after `error` on a message that was received `receives` times.
 
-    Only what an event itself causes is parked; whatever is not foreseen is retried, since parking is for a person.
+    An event's own fault never comes so far: the pipeline parks the event, alone. What is `Invalid` here names no event;
+    the dead letter keeps it whole. Whatever is not foreseen is retried.
     """
-    match error:
-        case Invalid():
-            return Outcome(Fate.PARK)
-        case UndecodableEnvelope():
-            return Outcome(Fate.DEAD, _delay(receives, jitter))
-    return Outcome(Fate.RETRY, _delay(receives, jitter))
+    fate = Fate.DEAD if isinstance(error, Invalid | UndecodableEnvelope) else Fate.RETRY
+    return Outcome(fate, _delay(receives, jitter))
 
 
 def _delay(receives: int, jitter: random.Random | None) -> float:

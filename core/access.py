@@ -8,6 +8,9 @@ from enum import StrEnum
 class Permission(StrEnum):
     WRITE = "logs:write"
     READ = "logs:read"
+    VIEW = "logs:view"
+    """Reading events, be it all or those of a viewer link's filter; `READ` is all of them and what is made of them."""
+    CATALOGUE = "catalogue:read"
     MANAGE = "tenant:manage"
     PLATFORM = "platform:manage"
 
@@ -16,13 +19,18 @@ class Role(StrEnum):
     ADMIN = "admin"
     WRITER = "writer"
     READER = "reader"
+    VIEWER = "viewer"
+    """Of viewer links alone, whose tokens name a filter."""
     PLATFORM = "platform"
 
 
 ROLE_PERMISSIONS: dict[Role, frozenset[Permission]] = {
-    Role.ADMIN: frozenset({Permission.WRITE, Permission.READ, Permission.MANAGE}),
-    Role.WRITER: frozenset({Permission.WRITE}),
-    Role.READER: frozenset({Permission.READ}),
+    Role.ADMIN: frozenset(
+        {Permission.WRITE, Permission.READ, Permission.VIEW, Permission.CATALOGUE, Permission.MANAGE}
+    ),
+    Role.WRITER: frozenset({Permission.WRITE, Permission.CATALOGUE}),
+    Role.READER: frozenset({Permission.READ, Permission.VIEW, Permission.CATALOGUE}),
+    Role.VIEWER: frozenset({Permission.VIEW}),
     # A platform administrator runs tenants; it does not read what is in them.
     Role.PLATFORM: frozenset({Permission.PLATFORM}),
 }

@@ -10,10 +10,10 @@ from typing import Final
 import msgspec
 
 from core.errors import FieldError, InvalidQuery
-from core.query import Page, Position, Range
+from core.query import Page, Position
 from core.tenant import Tenant
 
-_VERSION: Final = 1
+_VERSION: Final = 2
 _MAC_BYTES: Final = 16
 _MAX_TEXT: Final = 1024
 
@@ -21,8 +21,7 @@ _MAX_TEXT: Final = 1024
 class _Payload(msgspec.Struct, array_like=True, frozen=True):
     version: int
     fingerprint: bytes
-    timestamp: Range
-    received_at: Range
+    now: int
     position: Position
     from_store: bool = False
 
@@ -32,20 +31,19 @@ _decode: Final = msgspec.msgpack.Decoder(_Payload).decode
 
 
 def seal(tenant: Tenant, page: Page, position: Position, *, from_store: bool = False) -> str:
-    """The cursor of the page after `position`; it keeps the time ranges that `page` resolved to, and who answered."""
-    query = page.query
-    payload = _encode(_Payload(_VERSION, page.fingerprint, query.timestamp, query.received_at, position, from_store))
+    """The cursor of the page after `position`; it keeps what `page` took for now, and who answered."""
+    payload = _encode(_Payload(_VERSION, page.fingerprint, page.now, position, from_store))
     return _text(_mac(tenant, payload) + payload)
 
 
 def open_(tenant: Tenant, page: Page) -> tuple[Page, Position | None]:
-    """The page with its first page's time ranges, and where it starts; raises `InvalidQuery` for a foreign cursor."""
+    """The page as of its first page's moment, and where it starts; raises `InvalidQuery` for a foreign cursor."""
     if page.cursor is None:
         return page, None
     payload = _verified(tenant, page.cursor)
     if payload.fingerprint != page.fingerprint:
         raise _fault("belongs to another query", code="cursor_of_another_query")
-    return page.at(payload.timestamp, payload.received_at, from_store=payload.from_store), payload.position
+    return page.at(payload.now, from_store=payload.from_store), payload.position
 
 
 def _verified(tenant: Tenant, text: str) -> _Payload:

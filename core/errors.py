@@ -42,6 +42,12 @@ class InvalidQuery(Invalid):
     code = "invalid_query"
 
 
+class UnboundedQuery(InvalidQuery):
+    """More would have to be looked through than a request may take; the message says what to change."""
+
+    code = "unbounded_query"
+
+
 class Unauthenticated(OcelotError):
     """No usable token. The message never says more than which check failed."""
 
@@ -93,8 +99,16 @@ class Unavailable(OcelotError):
         return f"the {self.dependency} is unavailable; try again"
 
 
+class TimedOut(Unavailable):
+    """A dependency gave no answer within the deadline: it may hang, and the next call may wait as long."""
+
+
 class Blocked(Unavailable):
     """A dependency answers but will not take writes (shard limit, read-only block, full disk): retry, with an alarm."""
+
+
+class HistoryLost(OcelotError):
+    """A watch cannot tell all that was stored since its mark: the server has forgotten some of it."""
 
 
 class UndecodableEnvelope(OcelotError):

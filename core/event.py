@@ -126,9 +126,9 @@ def decode(item: bytes) -> EventInput:
         raise _lone_surrogate(item) or InvalidEvent(f"not JSON: {error}", code="malformed_json") from None
 
 
-def decode_all(body: bytes, *, lines: bool = False) -> list[EventInput]:
-    """An array (or lines) of events in one call, in C; raises `msgspec.DecodeError` or the like if any is bad."""
-    return _decoder.decode_lines(body) if lines else _list_decoder.decode(body)
+def decode_all(body: bytes) -> list[EventInput]:
+    """A JSON array of events in one call, in C; raises `msgspec.DecodeError` or the like if any of them is bad."""
+    return _list_decoder.decode(body)
 
 
 def check(event: EventInput, received_at: int) -> str:

@@ -11,16 +11,21 @@ from typing import Any, Final
 import msgspec
 
 from core import event
+from core.aside import Aside
 from core.bulk import Bulk
+from core.catalogue import CatalogueCache, Checker
 from core.commit import GroupCommit
 from core.envelope import Record
 from core.errors import Invalid, InvalidEvent, OcelotError, Unavailable
-from core.prepare import Entry, decoded, entries_at_once, prepare
+from core.event import MAX_EVENT_BYTES
+from core.prepare import Entry, decoded, encoded, entries_at_once, stamped
 from core.tenant import Tenant, TenantScope
 
 _INDEX: Final = attrgetter("index")
+# How many events are decoded one by one before the loop gets a turn.
 _TURN: Final = 500
-"""How many events are decoded one by one before the loop gets a turn."""
+# How many events are checked by a catalogue before the loop gets a turn: 1 ms of work, for most schemas.
+_CHECKED: Final = 50
 
 
 class ItemError(msgspec.Struct, frozen=True, gc=False):
@@ -38,32 +43,57 @@ class ItemResult(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     status: str
     id: str | None = None
     error: ItemError | None = None
+    warning: ItemError | None = None
+    """What the catalogue would refuse the event for, if it did not only warn."""
 
 
 class Ingest:
-    """Takes events of any tenant. One a process; `tenant` is always the one that the scope was made for."""
+    """Takes events of any tenant. One a process; `tenant` is always the one that the scope was made for.
 
-    def __init__(self, commit: GroupCommit) -> None:
+    Without `catalogues` nothing is checked by any.
+    """
+
+    def __init__(self, commit: GroupCommit, catalogues: CatalogueCache | None = None) -> None:
         self._commit = commit
+        self._catalogues = catalogues
+        self._aside = Aside()
 
-    async def one(self, scope: TenantScope, tenant: Tenant, item: bytes, key: str | None) -> str:
-        """Take one event; returns its id once it is durable. Raises what is wrong with it, or with the queue."""
+    async def one(self, scope: TenantScope, tenant: Tenant, item: bytes, key: str | None) -> ItemResult:
+        """Take one event; its result once it is durable. Raises what is wrong with it, or with the queue."""
+        checker = await self._checker(scope)
+        warning = checker.fault(item) if checker is not None else None
+        if checker is not None and warning is not None and checker.enforces:
+            raise warning
         with self._commit.stamping() as now:
-            [prepared] = prepare(tenant, [event.decode(item)], now, {}, key=key)
+            [run] = encoded([event.decode(item)], now, key=key)
+            await self._aside.mask(run.lines)
+            prepared = stamped(tenant, run, now, {})
             for fault in prepared.faults.values():
                 raise fault
             for _, _, error in await self._commit.submit(prepared.records, now):
                 raise error
-        return prepared.ids[0]
+        return ItemResult(0, "accepted", prepared.ids[0], warning=item_error(warning) if warning else None)
+
+    async def _checker(self, scope: TenantScope) -> Checker | None:
+        return None if self._catalogues is None else await self._catalogues.checker(scope)
 
     async def many(self, scope: TenantScope, tenant: Tenant, bulk: Bulk) -> list[ItemResult]:
         """Take each event of a bulk on its own merits; one result for each, in order."""
         entries = await _entries(bulk)
+        checker = await self._checker(scope)
+        faults = await _faults(checker, bulk) if checker is not None else {}
+        if checker is not None and checker.enforces:
+            entries = [
+                entry if isinstance(entry, InvalidEvent) else faults.pop(n, entry) for n, entry in enumerate(entries)
+            ]
         results: list[ItemResult] = []
         records: list[Record] = []
         places: list[int] = []
+        keys: dict[str, bytes] = {}
         with self._commit.stamping() as now:
-            for prepared in prepare(tenant, entries, now, {}):
+            for run in encoded(entries, now):
+                await self._aside.mask(run.lines)
+                prepared = stamped(tenant, run, now, keys)
                 results += map(ItemResult, prepared.places, repeat("accepted"), prepared.ids)
                 results += [_refused(place, fault) for place, fault in prepared.faults.items()]
                 records += prepared.records
@@ -75,7 +105,21 @@ class Ingest:
             status = "refused" if isinstance(error, Invalid) else "retry"
             for place in places[first:end]:
                 results[place] = ItemResult(place, status, error=item_error(error))
+        for n, fault in faults.items():
+            if results[n].status == "accepted":
+                results[n] = msgspec.structs.replace(results[n], warning=item_error(fault))
         return results
+
+
+async def _faults(checker: Checker, bulk: Bulk) -> dict[int, InvalidEvent]:
+    """What the catalogue says against each event of a bulk that it knows of, by its place."""
+    faults: dict[int, InvalidEvent] = {}
+    for n, item in enumerate(bulk.items()):
+        if len(item) <= MAX_EVENT_BYTES and (fault := checker.fault(item)) is not None:
+            faults[n] = fault
+        if n % _CHECKED == _CHECKED - 1:
+            await asyncio.sleep(0)
+    return faults
 
 
 def _refused(place: int, fault: InvalidEvent) -> ItemResult:

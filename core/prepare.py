@@ -18,11 +18,10 @@ from typing import Final
 import msgspec
 
 from core import event, ids, instant
-from core.bulk import Bulk, Form, bounded
+from core.bulk import Bulk, bounded
 from core.envelope import Record
 from core.errors import FieldError, InvalidEvent
 from core.event import EventInput
-from core.masking import DEFAULT
 from core.placement import place
 from core.tenant import Tenant
 
@@ -31,16 +30,14 @@ Entry = EventInput | InvalidEvent
 RUN: Final = 500
 """How many events are prepared before the loop gets a turn: 5 ms of work."""
 _RUN_BYTES: Final = 1024 * 1024
-_TURN_BYTES: Final = 64 * 1024
-"""How many bytes with secrets are masked before the loop gets a turn: what is all secrets takes up to 1.3 s a MiB."""
 
 
 def entries_at_once(bulk: Bulk) -> list[EventInput] | None:
-    """The events of an array or of lines without a fault, by one call for all; None: its items must be looked at."""
-    if bulk.is_dense or not (bulk.is_array or bulk.form is Form.LINES):
+    """The events of an array without a fault, by one call for all; None: its items must be looked at."""
+    if bulk.is_dense or not bulk.is_array:
         return None
     try:
-        return bounded(event.decode_all(bulk.body, lines=bulk.form is Form.LINES))
+        return bounded(event.decode_all(bulk.body))
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return None  # one of them, or the whole: event by event tells
 
@@ -64,8 +61,32 @@ def slices(items: Sequence[bytes], size: int) -> Iterator[tuple[int, int]]:
 
 
 @dataclass(slots=True)
+class Run:
+    """Good events of a request: the line, time and place of each; by its place a key with the time that came with it.
+
+    `faults` says by its place what is wrong with an event that is left out.
+    """
+
+    lines: list[bytes] = field(default_factory=list)
+    timestamps: list[str] = field(default_factory=list)
+    places: list[int] = field(default_factory=list)
+    keys: dict[int, tuple[str, str]] = field(default_factory=dict)
+    faults: dict[int, InvalidEvent] = field(default_factory=dict)
+
+    def parts(self) -> Iterator[Run]:
+        """Runs of about 1 MiB, the faults with the first of them."""
+        faults = self.faults
+        for start, end in slices(self.lines, _RUN_BYTES):
+            part = slice(start, end)
+            yield Run(self.lines[part], self.timestamps[part], self.places[part], self.keys, faults)
+            faults = {}
+        if not self.lines:
+            yield self
+
+
+@dataclass(slots=True)
 class Prepared:
-    """What became of a run of entries: `records` with their `ids` stand for the entries at `places`."""
+    """What became of a run: `records` with their `ids` stand for the entries at `places`."""
 
     ids: list[str] = field(default_factory=list)
     records: list[Record] = field(default_factory=list)
@@ -73,102 +94,64 @@ class Prepared:
     faults: dict[int, InvalidEvent] = field(default_factory=dict)
 
 
-@dataclass(slots=True)
-class _Run:
-    """Good events of a run: the line, time and place of each, and by its place a client's key with the time it gave."""
+def encoded(entries: Sequence[Entry], now: int, *, key: str | None = None) -> Iterator[Run]:
+    """The entries that are good as lines, still to be masked, run by run. Uses the entries up.
 
-    lines: list[bytes] = field(default_factory=list)
-    timestamps: list[str] = field(default_factory=list)
-    places: list[int] = field(default_factory=list)
-    keys: dict[int, tuple[str, str]] = field(default_factory=dict)
-
-    def part(self, start: int, end: int) -> _Run:
-        """Its events from number `start` to `end`."""
-        if start == 0 and end == len(self.lines):
-            return self
-        return _Run(self.lines[start:end], self.timestamps[start:end], self.places[start:end], self.keys)
-
-
-def prepare(
-    tenant: Tenant, entries: Sequence[Entry], now: int, keys: dict[str, bytes], *, key: str | None = None
-) -> Iterator[Prepared]:
-    """The records of the entries that are good, and what is wrong with the others, run by run. Uses the entries up.
-
-    `keys` holds the request's keys with their contents; `key` is that of a lone event. Between runs the caller can let
-    others work.
+    `key` is that of a lone event. Between runs the caller can let others work.
     """
     for start in range(0, len(entries), RUN):
-        faults: dict[int, InvalidEvent] = {}
-        run = _encoded(entries[start : start + RUN], start, now, key, faults)
-        for first, end in slices(run.lines, _RUN_BYTES):
-            part = run.part(first, end)
-            for _ in _mask(part.lines):
-                yield Prepared()
-            yield _stamped(tenant, part, now, keys)
-        if faults:
-            yield Prepared(faults=faults)
+        yield from _encoded(entries[start : start + RUN], start, now, key).parts()
 
 
-def _encoded(entries: Sequence[Entry], start: int, now: int, key: str | None, faults: dict[int, InvalidEvent]) -> _Run:
-    """The entries that are good, encoded; the others' faults go into `faults`. `start` is the first one's place."""
-    run = _Run()
+def _encoded(entries: Sequence[Entry], start: int, now: int, key: str | None) -> Run:
+    run = Run()
     events: list[EventInput] = []
     for at, entry in enumerate(entries, start):
         if isinstance(entry, InvalidEvent):
-            faults[at] = entry
+            run.faults[at] = entry
             continue
-        own = entry.idempotency_key if key is None else key
         given = entry.timestamp
         try:
+            own = entry.idempotency_key if key is None else _one_key(entry, key)
             timestamp = event.check(entry, now)
         except InvalidEvent as error:
-            faults[at] = error
+            run.faults[at] = error
             continue
         if isinstance(own, str):
             run.keys[at] = own, timestamp if isinstance(given, str) else ""
         events.append(entry)
         run.timestamps.append(timestamp)
         run.places.append(at)
-    for n, line in enumerate(event.encode_all(events)):
+    for at, line in zip(run.places, event.encode_all(events), strict=True):
         if isinstance(line, InvalidEvent):
-            faults[run.places[n]] = line
+            run.faults[at] = line
         else:
             run.lines.append(line)
     if len(run.lines) < len(events):
-        run.timestamps = [text for text, at in zip(run.timestamps, run.places, strict=True) if at not in faults]
-        run.places = [at for at in run.places if at not in faults]
+        run.timestamps = [text for text, at in zip(run.timestamps, run.places, strict=True) if at not in run.faults]
+        run.places = [at for at in run.places if at not in run.faults]
     return run
 
 
-def _mask(lines: list[bytes]) -> Iterator[None]:
-    """Mask the lines in place, with a stop after every so many bytes."""
-    taken = 0
-    for n, hits in DEFAULT.find_all(lines):
-        taken += len(lines[n])
-        lines[n] = DEFAULT.mask_found(lines[n], hits)
-        if taken > _TURN_BYTES:
-            taken = 0
-            yield
-
-
-def _stamped(tenant: Tenant, run: _Run, now: int, keys: dict[str, bytes]) -> Prepared:
-    """The records of a run's masked events, and what is wrong with some of them after all.
+def stamped(tenant: Tenant, run: Run, now: int, keys: dict[str, bytes]) -> Prepared:
+    """The records of a run whose lines are masked. `keys` holds the request's keys with their contents.
 
     The stamps are spliced in: building a second struct of 22 fields took twice as long.
     """
     lines = run.lines
     new_ids = ids.uuid7s(now, len(lines))
     contents: list[bytes | None] = [None] * len(lines)
-    faults: dict[int, InvalidEvent] = {}
+    faults = run.faults
     for n, at in enumerate(run.places) if run.keys else ():
         if at in run.keys:
             try:
                 new_ids[n], contents[n] = _identity(tenant, lines[n], *run.keys[at], keys)
             except InvalidEvent as error:
                 faults[at] = error
-    stamps = f'","tenant_id":"{tenant.id}","received_at":"{instant.to_text(now)}","timestamp":"'
+    tenant_id = f'","tenant_id":"{tenant.id}","timestamp":"'
+    received_at = f'","received_at":"{instant.to_text(now)}","salt":"'
     heads = [
-        f'{{"id":"{event_id}{stamps}{timestamp}","salt":"{salt}",'
+        f'{{"id":"{event_id}{tenant_id}{timestamp}{received_at}{salt}",'
         for event_id, timestamp, salt in zip(new_ids, run.timestamps, ids.salts(len(lines)), strict=True)
     ]
     bodies = [head.encode() + line[1:-1] for head, line in zip(heads, lines, strict=True)]
@@ -181,7 +164,7 @@ def _stamped(tenant: Tenant, run: _Run, now: int, keys: dict[str, bytes]) -> Pre
 
 def _take_out(lines: Sequence[bytes], prepared: Prepared) -> None:
     """Leave out the events with faults, and those that masking made too large."""
-    if max(map(len, lines)) > event.MAX_EVENT_BYTES:
+    if max(map(len, lines), default=0) > event.MAX_EVENT_BYTES:
         for at, line in zip(prepared.places, lines, strict=True):
             if (size := len(line) - 1) > event.MAX_EVENT_BYTES:
                 prepared.faults[at] = event.too_large(size)
@@ -190,6 +173,15 @@ def _take_out(lines: Sequence[bytes], prepared: Prepared) -> None:
         prepared.ids = [prepared.ids[n] for n in kept]
         prepared.records = [prepared.records[n] for n in kept]
         prepared.places = [prepared.places[n] for n in kept]
+
+
+def _one_key(entry: EventInput, header: str) -> str:
+    """The key of a lone event, which its body may repeat; raises when the body says another."""
+    if isinstance(entry.idempotency_key, str) and entry.idempotency_key != header:
+        message = "the header Idempotency-Key and the body's idempotency_key differ"
+        places = (("header", "Idempotency-Key"), ("idempotency_key",))
+        raise InvalidEvent(message, errors=[FieldError(place, message, "differs") for place in places])
+    return header
 
 
 def _identity(tenant: Tenant, line: bytes, key: str, given: str, keys: dict[str, bytes]) -> tuple[str, bytes]:

@@ -4,18 +4,24 @@ from __future__ import annotations
 
 import asyncio
 import time
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Final
 
 from core import cursor
-from core.errors import Unavailable
+from core.errors import Unavailable, UnboundedQuery
 from core.ports import EventIndex, EventStore, Ledger, Stored
 from core.query import EventQuery, Page, Position
+from core.restriction import restricted_page
 from core.tenant import Tenant, TenantScope
+from core.turns import Turns
 
 _WATERMARK_AGE: Final = 1.0
 _WATERMARKS: Final = 1000
 _POLL: Final = (0.02, 0.25)
+LOOKS_AT_ONCE: Final = 16
+"""Filtered searches in the store under way, of one process: with the index down they come all at once."""
+LOOKS_OF_A_TENANT: Final = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,11 +62,17 @@ class Search:
         self._index = index
         self._ledger = ledger
         self._total_bound = total_bound
+        self._looks = Turns(LOOKS_AT_ONCE, LOOKS_OF_A_TENANT)
         self._complete_through: dict[str, tuple[float, int | None]] = {}
 
     async def page(self, scope: TenantScope, tenant: Tenant, page: Page) -> Answer:
-        """One page of a query; raises `InvalidQuery` for a bad cursor, `Unavailable` when nobody can answer."""
-        page, after = cursor.open_(tenant, page)
+        """One page of a query.
+
+        Raises `InvalidQuery` for a bad cursor or a query that is too large; with the index down `UnboundedQuery` for
+        one that the store cannot look through and `Overloaded` when as many as may be are under way; `Unavailable`
+        when nobody can answer.
+        """
+        page, after = cursor.open_(tenant, restricted_page(scope, page))
         # The watermark is read first: it must not claim what came after the search.
         watermark = await self._watermark(scope)
         found, answered_by = await self._find(scope, page, after, watermark)
@@ -93,7 +105,11 @@ class Search:
     ) -> tuple[_Found, str]:
         # What the store began, it goes on with: an index that is not complete yet would skip events of the first page.
         if (watermark.rebuilding or page.from_store) and not page.query.needs_index:
-            return await self._find_in_store(scope, page.query, after, page.limit), "store"
+            try:
+                return await self._find_in_store(scope, page.query, after, page.limit), "store"
+            except UnboundedQuery:
+                if page.from_store:
+                    raise
         try:
             return await self._find_in_index(scope, page.query, after, page.limit), "index"
         except Unavailable as error:
@@ -115,7 +131,9 @@ class Search:
         )
 
     async def _find_in_store(self, scope: TenantScope, query: EventQuery, after: Position | None, limit: int) -> _Found:
-        found = await self._store.find(scope, query, after=after, limit=limit + 1, total_bound=self._total_bound)
+        # A page by time alone is read off the store's own order; a filter may have it look through a whole log.
+        with self._looks.taken(scope.tenant_id) if query.conditions or query.where else nullcontext():
+            found = await self._store.find(scope, query, after=after, limit=limit + 1, total_bound=self._total_bound)
         shown = found.events[:limit]
         last = Position(getattr(shown[-1], query.sort), shown[-1].id) if shown else None
         return _Found(shown, last, len(found.events) > limit, found.total, found.total_exact)

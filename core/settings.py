@@ -123,6 +123,23 @@ class Settings(BaseSettings):
     max_receives: int = Field(
         100, alias="OCELOT_MAX_RECEIVES", ge=1, le=1000, description="File queue: receives until a dead letter."
     )
+    job_keep: float = Field(
+        7 * 86_400.0,
+        alias="OCELOT_JOB_KEEP",
+        ge=60,
+        le=366 * 86_400,
+        description="Seconds that an ended job, and the file that it made, are kept.",
+    )
+    jobs_at_once: int = Field(2, alias="OCELOT_JOBS_AT_ONCE", ge=0, le=16, description="Jobs that a consumer runs.")
+    max_tenant_jobs: int = Field(
+        4, alias="OCELOT_MAX_TENANT_JOBS", ge=1, le=100, description="Jobs of a kind queued or running, one tenant."
+    )
+    max_exports: int = Field(
+        16, alias="OCELOT_MAX_EXPORTS", ge=1, le=1000, description="Exports that the API streams at once, all tenants."
+    )
+    max_tenant_exports: int = Field(
+        4, alias="OCELOT_MAX_TENANT_EXPORTS", ge=1, le=1000, description="The same, one tenant."
+    )
     total_bound: int = Field(
         100_000, alias="OCELOT_TOTAL_BOUND", ge=0, description="`total` is exact up to this many matches."
     )

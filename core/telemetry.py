@@ -29,6 +29,9 @@ REQUEST_SECONDS: Final = Histogram(
 EVENTS: Final = Counter("ocelot_events_total", "Events by what became of them.", ["outcome"], registry=REGISTRY)
 IN_FLIGHT_BYTES: Final = Gauge("ocelot_in_flight_bytes", "Bodies being worked on.", registry=REGISTRY)
 PENDING_BYTES: Final = Gauge("ocelot_pending_bytes", "Events that wait for the queue.", registry=REGISTRY)
+CATALOGUE_FAULTS: Final = Counter(
+    "ocelot_catalogue_faults_total", "Events that their tenant's catalogue does not allow.", ["mode"], registry=REGISTRY
+)
 CONSUMED: Final = Counter(
     "ocelot_consumed_total", "Events consumed, by what became of them.", ["outcome"], registry=REGISTRY
 )
@@ -42,6 +45,14 @@ BLOCKED: Final = Gauge(
     "ocelot_index_blocked_placements", "Tenants' placements whose index takes no events.", registry=REGISTRY
 )
 QUEUE_MESSAGES: Final = Gauge("ocelot_queue_messages", "Messages in the queue, by state.", ["state"], registry=REGISTRY)
+JOBS: Final = Counter("ocelot_jobs_total", "Jobs run, by what became of them.", ["kind", "outcome"], registry=REGISTRY)
+BREAKER_OPEN: Final = Gauge(
+    "ocelot_breaker_open", "1 while a dependency that hangs is not called.", ["dependency"], registry=REGISTRY
+)
+BREAKER_REFUSALS: Final = Counter(
+    "ocelot_breaker_refusals_total", "Calls not made because the dependency hangs.", ["dependency"], registry=REGISTRY
+)
+EXPORTS: Final = Counter("ocelot_exports_total", "Streamed exports, by how they ended.", ["outcome"], registry=REGISTRY)
 ERRORS: Final = Counter(
     "ocelot_dependency_errors_total", "Failed calls, by dependency.", ["dependency"], registry=REGISTRY
 )

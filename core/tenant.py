@@ -10,7 +10,9 @@ from typing import Final, final
 
 from core.access import Permission, Role, permissions_of
 from core.errors import Forbidden, Unauthenticated
+from core.facets import NONE, Facets
 from core.placement import Placement
+from core.query import EventQuery
 
 TENANT_ID: Final = re.compile(r"[a-z0-9]{8,32}")
 _TENANT_ALPHABET: Final = "abcdefghijklmnopqrstuvwxyz0123456789"
@@ -33,6 +35,7 @@ class Tenant:
     created_at: int
     status: TenantStatus = TenantStatus.ACTIVE
     placements: tuple[Placement, ...] = (Placement(),)
+    facets: Facets = NONE
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +48,10 @@ class Claims:
     token_id: str
     issued_at: int
     expires_at: int
+    restriction: EventQuery | None = None
+    """Of a viewer link: the only events that it reaches."""
+    maker: str | None = None
+    """Of a viewer link: the subject that made it, with whose revocation it ends."""
 
 
 @final
@@ -52,20 +59,31 @@ class TenantScope:
     """Proof that the holder may act in one tenant; every store and index call takes it.
 
     There is no public constructor: `from_token` makes one for a request, `for_system` for the service's own work.
+    With a `restriction`, a viewer's filter, the ports answer with what it finds too and refuse the rest: see
+    `core.restriction`.
     """
 
-    __slots__ = ("actor", "permissions", "tenant_id")
+    __slots__ = ("actor", "permissions", "restriction", "tenant_id")
 
     tenant_id: str
     actor: str
     permissions: frozenset[Permission]
+    restriction: EventQuery | None
 
-    def __init__(self, mint: object, tenant_id: str, actor: str, permissions: frozenset[Permission]) -> None:
+    def __init__(
+        self,
+        mint: object,
+        tenant_id: str,
+        actor: str,
+        permissions: frozenset[Permission],
+        restriction: EventQuery | None = None,
+    ) -> None:
         if mint is not _MINT:
             raise TypeError("TenantScope is made by from_token or for_system only")
         object.__setattr__(self, "tenant_id", tenant_id)
         object.__setattr__(self, "actor", actor)
         object.__setattr__(self, "permissions", permissions)
+        object.__setattr__(self, "restriction", restriction)
 
     def __setattr__(self, name: str, value: object) -> None:
         raise AttributeError("TenantScope cannot be changed")
@@ -93,7 +111,11 @@ def from_token(claims: Claims, tenant: Tenant) -> TenantScope:
         permissions = frozenset({Permission.MANAGE, Permission.PLATFORM})
     elif tenant.status is TenantStatus.SUSPENDED:
         raise Forbidden("the tenant is suspended", code="tenant_suspended")
-    return TenantScope(_MINT, tenant.id, claims.subject, permissions)
+    if claims.restriction is not None:
+        permissions &= {Permission.VIEW}
+    elif Role.VIEWER in claims.roles:
+        raise Unauthenticated("the token lacks its filter", code="invalid_token")
+    return TenantScope(_MINT, tenant.id, claims.subject, permissions, claims.restriction)
 
 
 def for_system(tenant_id: str, reason: str) -> TenantScope:

@@ -11,9 +11,15 @@ from dataclasses import dataclass
 from typing import Final
 
 from core.adapters.store.client import Database
+from core.breaker import Breaker, guarded
+from core.catalogue import Catalogues
 from core.errors import Unavailable
-from core.ports import Control, EventIndex, EventStore, Ledger, Outbox, Parking, Queue
+from core.facet_source import FacetSource
+from core.jobs import Jobs
+from core.ports import Control, EventFeed, EventIndex, EventStore, Ledger, Outbox, Parking, Queue, SavedSearches
+from core.restriction import restricted
 from core.settings import FileQueueSettings, Settings
+from core.viewers import ViewerLinks
 
 log = logging.getLogger(__name__)
 _PATIENCE: Final = 60.0
@@ -31,6 +37,13 @@ class Backends:
     ledger: Ledger
     control: Control
     index: EventIndex
+    feed: EventFeed
+    jobs: Jobs
+    searches: SavedSearches
+    catalogues: Catalogues
+    viewers: ViewerLinks
+    breakers: dict[str, Breaker]
+    """By dependency; the ports above are behind them. Those with a tenant's data know a viewer's filter as well."""
 
 
 @asynccontextmanager
@@ -41,32 +54,46 @@ async def open_backends(settings: Settings) -> AsyncIterator[Backends]:
     index need not be up.
     """
     from core.adapters.index.opensearch import open_index
+    from core.adapters.store.catalogues import MongoCatalogues
     from core.adapters.store.client import open_client
     from core.adapters.store.events import MongoEventStore
+    from core.adapters.store.feed import MongoEventFeed
+    from core.adapters.store.jobs import MongoJobs
     from core.adapters.store.ledger import MongoLedger
     from core.adapters.store.outbox import MongoOutbox
     from core.adapters.store.parking import MongoParking
+    from core.adapters.store.searches import MongoSavedSearches
+    from core.adapters.store.viewers import MongoViewerLinks
 
     async with AsyncExitStack() as stack:
         client = open_client(settings.mongodb_url.get_secret_value())
         stack.callback(client.close)
         database = client[settings.mongodb_database]
+        breakers = {name: Breaker(name) for name in ("store", "index")}
+        control = guarded(await _control(database), breakers["store"])
         index = open_index(
             settings.opensearch_url.get_secret_value(),
             shards=settings.index_shards,
             replicas=settings.index_replicas,
+            facets_of=FacetSource(control).of,
         )
         stack.push_async_callback(index.aclose)
         queue = _queue(settings)
         stack.push_async_callback(queue.aclose)
         yield Backends(
             queue=queue,
-            store=MongoEventStore(database),
-            parking=MongoParking(database),
-            outbox=MongoOutbox(database),
-            ledger=MongoLedger(database),
-            control=await _control(database),
-            index=index,
+            store=restricted(guarded(MongoEventStore(database), breakers["store"])),
+            parking=guarded(MongoParking(database), breakers["store"]),
+            outbox=guarded(MongoOutbox(database), breakers["store"]),
+            ledger=guarded(MongoLedger(database), breakers["store"]),
+            control=control,
+            index=restricted(guarded(index, breakers["index"])),
+            feed=restricted(MongoEventFeed(database)),
+            searches=restricted(guarded(await MongoSavedSearches.open(database), breakers["store"])),
+            jobs=restricted(guarded(MongoJobs(database), breakers["store"])),
+            viewers=restricted(guarded(MongoViewerLinks(database), breakers["store"])),
+            catalogues=restricted(guarded(MongoCatalogues(database), breakers["store"])),
+            breakers=breakers,
         )
 
 

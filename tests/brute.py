@@ -13,7 +13,7 @@ from msgspec import UnsetType
 from core import instant
 from core.changes import changed_paths
 from core.event import FREE_FIELDS, StoredEvent, decode_stored
-from core.query import Condition, EventQuery, Match, Range, Value
+from core.query import And, Condition, During, EventQuery, Match, Node, Not, Or, Range, Text, Value
 
 
 def answer(query: EventQuery, bodies: Iterable[bytes]) -> list[str]:
@@ -28,14 +28,13 @@ def answer(query: EventQuery, bodies: Iterable[bytes]) -> list[str]:
 
 def matches(query: EventQuery, body: bytes) -> bool:
     """Whether an event meets every condition of the query."""
-    from tests.brute_text import matches_text
-
     event = decode_stored(body)
     return (
         _within(query.timestamp, event.timestamp)
         and _within(query.received_at, event.received_at)
         and all(_meets(condition, event, body) for condition in query.conditions)
-        and (query.text is None or matches_text(query.text, body))
+        and (query.text is None or _holds(Text(query.text), event, body))
+        and (query.where is None or _holds(query.where, event, body))
     )
 
 
@@ -81,6 +80,24 @@ def _leaves(path: str, node: Any) -> Iterator[tuple[str, str]]:
         yield path, str(node).lower()
     elif node is not None:
         yield path, str(node)
+
+
+def _holds(node: Node, event: StoredEvent, body: bytes) -> bool:
+    match node:
+        case And(parts):
+            return all(_holds(part, event, body) for part in parts)
+        case Or(parts):
+            return any(_holds(part, event, body) for part in parts)
+        case Not(part):
+            return not _holds(part, event, body)
+        case Condition():
+            return _meets(node, event, body)
+        case During(field, bounds):
+            return _within(bounds, getattr(event, field))
+        case Text(text):
+            from tests.brute_text import matches_text
+
+            return matches_text(text, body)
 
 
 def _within(bounds: Range, text: str) -> bool:

@@ -10,7 +10,7 @@ from typing import Any
 from hypothesis import strategies as st
 
 from core import instant
-from core.query import Condition, EventQuery, Match, Range, Value
+from core.query import And, Condition, During, EventQuery, Leaf, Match, Node, Not, Or, Range, Text, Value
 
 TEXTS = ["a", "ab", "abc", "a.b", "B", "é", "a\ud7ff", "a\ue000", "a\U0010ffff", "\U0010ffff", "$x", "1", "", "a\x00b"]
 """Neighbours in code point order, where a prefix's end is easily drawn wrong, and what a query might misread."""
@@ -36,6 +36,16 @@ def events(draw: st.DrawFn) -> dict[str, Any]:
     return fields
 
 
+def trees(leaves: st.SearchStrategy[Leaf]) -> st.SearchStrategy[Node]:
+    """Trees over these leaves; an operator may have one part, and now and then none."""
+
+    def joined(parts: st.SearchStrategy[Node]) -> st.SearchStrategy[Node]:
+        several = st.lists(parts, max_size=3).map(tuple)
+        return several.map(Or) | several.map(And) | parts.map(Not)
+
+    return st.recursive(leaves, joined, max_leaves=6)
+
+
 _exists = st.just(Value("", Match.EXISTS))
 _named_value = st.one_of(some_text.map(Value), st.builds(Value, some_text, st.just(Match.PREFIX)), _exists)
 _address_value = st.one_of(
@@ -50,12 +60,59 @@ conditions = st.one_of(
     ),
 )
 ranges = st.builds(Range, st.none() | moment, st.none() | moment)
+_stored_leaves = conditions | st.builds(During, st.sampled_from(["timestamp", "received_at"]), ranges)
 stored_queries = st.builds(
     EventQuery,
-    conditions=st.lists(conditions, max_size=3).map(tuple),
+    conditions=st.lists(conditions, max_size=2).map(tuple),
+    where=st.none() | trees(_stored_leaves),
     timestamp=ranges,
     received_at=st.just(Range()) | st.builds(Range, st.none() | moment, st.none()),
     sort=st.sampled_from(["timestamp", "received_at"]),
     descending=st.booleans(),
 )
 """Queries that the store can answer."""
+
+
+def written(query: EventQuery) -> dict[str, Any]:
+    """The query as a client writes it in JSON. One condition with several ways to match is written as an `or`."""
+    body: dict[str, Any] = {"sort": ("-" if query.descending else "") + query.sort}
+    nodes = [written_node(node) for node in query.filters if _says_something(node)]
+    return body | ({"query": {"and": nodes}} if nodes else {})
+
+
+def written_node(node: Node) -> dict[str, Any]:
+    match node:
+        case And(parts) | Or(parts):
+            return {"and" if isinstance(node, And) else "or": [written_node(part) for part in parts]}
+        case Not(part):
+            return {"not": written_node(part)}
+        case Text(text):
+            return {"text": text}
+        case During(field, bounds):
+            limits = {"from": bounds.start, "to": bounds.end}
+            return {"field": field} | {name: instant.to_text(us) for name, us in limits.items() if us is not None}
+        case Condition():
+            some = [_written_value(node.field, value) for value in node.values]
+            either = some[0] if len(some) == 1 else {"or": some}
+            return {"not": either} if node.negated else either
+
+
+def _written_value(field: str, value: Value) -> dict[str, Any]:
+    if value.match is Match.EXISTS:
+        return {"field": field, "exists": True}
+    operator = "phrase" if field == "message" else {"equal": "equals"}.get(value.match.value, value.match.value)
+    return {"field": field, operator: value.text}
+
+
+def can_be_written(node: Node) -> bool:
+    """Whether JSON can say it: no operator without parts, no time without a bound."""
+    match node:
+        case And(parts) | Or(parts):
+            return bool(parts) and all(map(can_be_written, parts))
+        case Not(part):
+            return can_be_written(part)
+    return _says_something(node)
+
+
+def _says_something(node: Node) -> bool:
+    return not isinstance(node, During) or node.range != Range()

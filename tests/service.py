@@ -17,11 +17,13 @@ from typing import Any
 import httpx
 
 from api.tokens import SigningKey, TokenIssuer
-from core import accounts
+from core import accounts, instant
 from core.access import Role
 from core.keys import signing_key_pem
+from core.query import Condition, EventQuery, Match, Value, of_nodes
 from core.settings import Settings
 from core.tenant import Tenant, for_system
+from core.viewers import ViewerLink, new_link_id
 from core.wiring import Backends, open_backends
 from infra.local.servers import free_port
 
@@ -123,8 +125,17 @@ class Service:
     def client(self, tenant: Tenant | None, *roles: Role, lifetime: int = 3600) -> Client:
         """A client with a token of these roles; no tenant for a platform administrator."""
         tenant_id = tenant.id if tenant else None
+        if Role.VIEWER in roles:
+            assert tenant is not None
+            return self.viewer(tenant, of_nodes([Condition("action", (Value("", Match.EXISTS),))]))
         token = self.issuer().issue(subject="test", tenant_id=tenant_id, roles=list(roles), lifetime=lifetime)
         return Client(self.url, token, tenant)
+
+    def viewer(self, tenant: Tenant, restriction: EventQuery) -> Client:
+        """A client with the token of a viewer link."""
+        now = instant.now_us()
+        link = ViewerLink(new_link_id(now), tenant.id, "", restriction, b"{}", "test", now, now + 3_600_000_000)
+        return Client(self.url, self.issuer().issue_viewer(link), tenant)
 
 
 class Client(httpx.Client):
@@ -149,7 +160,7 @@ class Client(httpx.Client):
         while True:
             response = self.get("/logs", params=query)
             if response.status_code == 503 and time.monotonic() < deadline:
-                # A new index takes no search until its first shard has started: a client tries again.
+                # A server that is too busy for its deadline: a client tries again.
                 time.sleep(float(response.headers["Retry-After"]) / 10)
                 continue
             assert response.status_code == 200, response.text

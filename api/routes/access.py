@@ -4,22 +4,22 @@ from __future__ import annotations
 
 import base64
 import binascii
-from typing import Final, TypeVar
+from typing import Final
 from urllib.parse import parse_qs, unquote
 
 import msgspec
-from fastapi import APIRouter, Request
-from pydantic import BaseModel, ValidationError
+from fastapi import APIRouter, Request, Response
 
 from api import bodies
+from api.models import read_body
 from api.openapi import answer, body_of, needs, problems
+from api.packing import UNPACKED
 from api.schemas.access import KeyOut, TenantIn, TenantOut, TokenIn, TokenOut
 from api.state import state_of
 from core import accounts
 from core.access import Permission, Role
-from core.errors import FieldError, Invalid, Unauthenticated
+from core.errors import Invalid, Unauthenticated
 
-_Model = TypeVar("_Model", bound=BaseModel)
 router = APIRouter(tags=["access"])
 TOKEN_SECONDS: Final = 900
 _MAX_BODY_BYTES: Final = 16 * 1024
@@ -60,7 +60,8 @@ _TENANT: Final = {
     responses={**answer(200, _TOKEN), **problems(400, 401, 408, 413, 415, 503)},
     openapi_extra={**needs(None), "requestBody": _CREDENTIALS},
 )
-async def exchange(request: Request) -> TokenOut:
+async def exchange(request: Request, response: Response) -> TokenOut:
+    response.headers.update(UNPACKED)
     state = state_of(request)
     client_id, client_secret = await _credentials(request)
     key = await accounts.authenticate(state.backends.control, client_id, client_secret)
@@ -82,10 +83,11 @@ async def exchange(request: Request) -> TokenOut:
     responses={**answer(201, _TENANT), **problems(400, 401, 403, 408, 413, 415, 422, 503)},
     openapi_extra={**needs(Permission.PLATFORM), "requestBody": body_of(TenantIn)},
 )
-async def create_tenant(request: Request) -> TenantOut:
+async def create_tenant(request: Request, response: Response) -> TenantOut:
+    response.headers.update(UNPACKED)
     state = state_of(request)
     await state.authenticator.require_platform(request)
-    body = await _read(request, TenantIn)
+    body = await read_body(request, TenantIn)
     tenant = await accounts.create_tenant(state.backends.control, body.name)
     key, secret = await accounts.create_key(state.backends.control, tenant, "first", (Role.ADMIN,))
     return TenantOut(
@@ -104,10 +106,11 @@ async def create_tenant(request: Request) -> TenantOut:
     responses={**answer(201, _TOKEN), **problems(400, 401, 403, 404, 408, 413, 415, 422, 503)},
     openapi_extra={**needs(Permission.MANAGE), "requestBody": body_of(TokenIn)},
 )
-async def issue_token(request: Request, tenant_id: str) -> TokenOut:
+async def issue_token(request: Request, response: Response, tenant_id: str) -> TokenOut:
+    response.headers.update(UNPACKED)
     state = state_of(request)
     access = await state.authenticator.managed_tenant(request, tenant_id)
-    body = await _read(request, TokenIn)
+    body = await read_body(request, TokenIn)
     token = state.issuer.issue(
         subject=access.scope.actor,
         tenant_id=access.tenant.id,
@@ -115,20 +118,6 @@ async def issue_token(request: Request, tenant_id: str) -> TokenOut:
         lifetime=body.expires_in,
     )
     return TokenOut(access_token=token, expires_in=body.expires_in)
-
-
-async def _read(request: Request, model: type[_Model]) -> _Model:
-    """The body as `model`, read within a bound and only once the caller is known: no signature may name it."""
-    if bodies.media_type(request) not in ("", "application/json"):
-        raise Invalid("Content-Type must be application/json", code="unsupported_media_type")
-    body = await bodies.read(request, _MAX_BODY_BYTES)
-    try:
-        return model.model_validate_json(body)
-    except ValidationError as error:
-        found = error.errors(include_url=False, include_context=False, include_input=False)
-        faults = [FieldError(("body", *fault["loc"]), fault["msg"], fault["type"]) for fault in found]
-        detail = "; ".join(f"{'.'.join(map(str, fault.loc))}: {fault.msg}" for fault in faults)
-        raise Invalid(detail, code="invalid_request", errors=faults) from None
 
 
 async def _credentials(request: Request) -> tuple[str, str]:

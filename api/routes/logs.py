@@ -10,7 +10,19 @@ from fastapi import APIRouter, Request
 from starlette.responses import Response
 
 from api import bodies
-from api.openapi import SEARCH_PARAMETERS, answer, body_of, example_of, needs, problems
+from api.conditional import conditional
+from api.openapi import (
+    FIELDS_PARAMETER,
+    MAX_WAIT,
+    SEARCH_PARAMETERS,
+    WAIT_PARAMETER,
+    answer,
+    body_of,
+    example_of,
+    needs,
+    problems,
+)
+from api.pages import FOUND, paged, parameters_of, projection_of
 from api.problems import MEDIA_TYPE, TITLES
 from api.schemas.events import Accepted, BulkEventIn, BulkOut, EventIn, EventOut, SearchOut
 from api.state import state_of
@@ -19,10 +31,9 @@ from core.access import Permission
 from core.bulk import Bulk
 from core.errors import FieldError, Invalid, InvalidEvent, InvalidQuery, NotFound, OcelotError, Unavailable
 from core.ingest import ItemResult
-from core.search import Answer
+from core.ports import Stored
 
 router = APIRouter(prefix="/logs", tags=["logs"])
-MAX_WAIT: Final = 30.0
 _JSON: Final = "application/json"
 _EVENT_ID: Final = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _encode: Final = msgspec.json.Encoder().encode
@@ -45,14 +56,6 @@ _RESULTS: Final[dict[str, Any]] = {
             },
         },
     ],
-}
-_FOUND: Final[dict[str, Any]] = {
-    "data": [_EVENT],
-    "next_cursor": None,
-    "total": 1,
-    "total_relation": "exact",
-    "watermark": {"complete_through": "2026-11-21T11:40:02.101933Z", "rebuilding": False},
-    "answered_by": "index",
 }
 _KEY_HEADER: Final[dict[str, Any]] = {
     "name": "Idempotency-Key",
@@ -81,12 +84,13 @@ async def send_event(request: Request) -> Response:
         body = await bodies.read(request, state.settings.max_body_bytes)
         key = _key(request)
         try:
-            event_id = await state.ingest.one(access.scope, access.tenant, body, key)
+            result = await state.ingest.one(access.scope, access.tenant, body, key)
         except OcelotError as error:
             telemetry.EVENTS.labels("retry" if isinstance(error, Unavailable) else "refused").inc()
             raise
     telemetry.EVENTS.labels("accepted").inc()
-    return Response(b'{"id":"' + event_id.encode() + b'"}', 202, media_type=_JSON)
+    warned = {"warning": result.warning} if result.warning is not None else {}
+    return Response(_encode({"id": result.id} | warned), 202, media_type=_JSON)
 
 
 @router.post(
@@ -117,57 +121,47 @@ async def send_events(request: Request) -> Response:
     summary="Search events",
     description="Filters on every named field: repeat one for or, begin a value with `!` for not, end it with `*` for "
     "a prefix. `metadata.<path>`, `before_state.<path>` and `after_state.<path>` filter by free-form values.",
-    responses={**answer(200, _FOUND), **problems(400, 401, 403, 503)},
-    openapi_extra={**needs(Permission.READ), "parameters": SEARCH_PARAMETERS},
+    responses={**answer(200, FOUND), **problems(400, 401, 403, 429, 503)},
+    openapi_extra={**needs(Permission.VIEW), "parameters": SEARCH_PARAMETERS},
 )
 async def search_events(request: Request) -> Response:
     state = state_of(request)
-    access = await state.authenticator.tenant_access(request, Permission.READ)
-    page = query.parse(request.query_params.multi_items(), instant.now_us())
-    answer = await state.search.page(access.scope, access.tenant, page)
-    return Response(_page(answer), media_type=_JSON)
+    access = await state.authenticator.tenant_access(request, Permission.VIEW)
+    projection = projection_of(request)
+    page = query.parse(parameters_of(request), instant.now_us())
+    return await paged(await state.search.page(access.scope, access.tenant, page), projection)
 
 
 @router.get(
     "/{event_id}",
     response_model=EventOut,
     summary="Read one event",
-    description="The event's exact stored bytes; `ETag` is their SHA-256.",
+    description="The event's exact stored bytes, or with `fields` some of them; `ETag` is the answer's SHA-256.",
     responses={
         **answer(200, _EVENT),
         304: {"description": "Not modified"},
         **problems(400, 401, 403, 404, 503),
     },
-    openapi_extra={
-        **needs(Permission.READ),
-        "parameters": [
-            {
-                "name": "wait",
-                "in": "query",
-                "required": False,
-                "description": "Seconds to wait for an event that was just accepted (30 at most).",
-                "schema": {"type": "number", "minimum": 0, "maximum": MAX_WAIT, "default": 0},
-            }
-        ],
-    },
+    openapi_extra={**needs(Permission.VIEW), "parameters": [WAIT_PARAMETER, FIELDS_PARAMETER]},
 )
 async def read_event(request: Request, event_id: str) -> Response:
+    stored = await stored_event(request, event_id)
+    projection = projection_of(request)
+    if projection is None:
+        return conditional(request, stored.body, stored.hash)
+    return conditional(request, projection.of(stored.body))
+
+
+async def stored_event(request: Request, event_id: str) -> Stored:
+    """The event that the request names, for a caller who may read it; raises `NotFound`."""
     state = state_of(request)
-    access = await state.authenticator.tenant_access(request, Permission.READ)
+    access = await state.authenticator.tenant_access(request, Permission.VIEW)
     if not _EVENT_ID.fullmatch(event_id):
         raise NotFound("no such event")
     stored = await state.search.event(access.scope, event_id, _wait(request))
     if stored is None:
         raise NotFound("no such event")
-    etag = f'"{stored.hash.hex()}"'
-    if _is_known(etag, request.headers.get("if-none-match", "")):
-        return Response(status_code=304, headers={"ETag": etag})
-    return Response(stored.body, media_type=_JSON, headers={"ETag": etag})
-
-
-def _is_known(etag: str, if_none_match: str) -> bool:
-    """Whether the client has this form already (RFC 9110, section 13.1.2): `*`, or one of a list, weak or not."""
-    return any(tag.strip().removeprefix("W/") in (etag, "*") for tag in if_none_match.split(","))
+    return stored
 
 
 def _key(request: Request) -> str | None:
@@ -209,24 +203,6 @@ def _bulk_answer(results: list[ItemResult]) -> Response:
     }
     headers = {"Retry-After": "2"} if counts["retry"] else {}
     return Response(_encode(body), status, headers, MEDIA_TYPE)
-
-
-def _page(answer: Answer) -> bytes:
-    """The page as JSON; the events' bytes go in as they are."""
-    mark = answer.watermark
-    tail = _encode(
-        {
-            "next_cursor": answer.next_cursor,
-            "total": answer.total,
-            "total_relation": "exact" if answer.total_exact else "at_least",
-            "watermark": {
-                "complete_through": None if mark.complete_through is None else instant.to_text(mark.complete_through),
-                "rebuilding": mark.rebuilding,
-            },
-            "answered_by": answer.answered_by,
-        }
-    )
-    return b'{"data":[' + b",".join(answer.bodies) + b"]," + tail[1:]
 
 
 def _wait(request: Request) -> float:

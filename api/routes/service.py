@@ -25,17 +25,24 @@ class Health(BaseModel):
 
 
 class Ready(BaseModel):
-    """`status` is `ready`, `degraded` (the index is down) or `unavailable`."""
+    """`status` is `ready`, `degraded` (the index is down) or `unavailable`.
+
+    `breakers`: `open` (or `probing`) while a dependency hangs and calls to it fail at once, else `closed`.
+    """
 
     status: str
     dependencies: dict[str, str]
+    breakers: dict[str, str]
 
 
-_READY = {"status": "ready", "dependencies": {"queue": "up", "store": "up", "index": "up"}}
-_DOWN = {"status": "unavailable", "dependencies": {"queue": "down", "store": "up", "index": "up"}}
+_CLOSED = {"store": "closed", "index": "closed"}
+_READY = {"status": "ready", "dependencies": {"queue": "up", "store": "up", "index": "up"}, "breakers": _CLOSED}
+_DOWN = {"status": "unavailable", "dependencies": {"queue": "down", "store": "up", "index": "up"}, "breakers": _CLOSED}
 _METRICS = 'ocelot_events_total{outcome="accepted"} 1024.0\n'
 
 
+# What balances load often asks with HEAD.
+@router.head("/health", include_in_schema=False)
 @router.get(
     "/health",
     response_model=Health,
@@ -47,6 +54,7 @@ async def health() -> Response:
     return JSONResponse({"status": "ok"})
 
 
+@router.head("/ready", include_in_schema=False)
 @router.get(
     "/ready",
     response_model=Ready,
@@ -70,7 +78,8 @@ async def ready(request: Request) -> Response:
     status = "unavailable" if down.intersection(_VITAL) else "degraded" if down else "ready"
     code = 503 if status == "unavailable" else 200
     headers = {"Retry-After": "2"} if code == 503 else {}
-    return JSONResponse({"status": status, "dependencies": states}, code, headers)
+    breakers = {name: breaker.state for name, breaker in backends.breakers.items()}
+    return JSONResponse({"status": status, "dependencies": states, "breakers": breakers}, code, headers)
 
 
 @metrics.get(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -21,6 +21,9 @@ EVENT_EXAMPLE: dict[str, Any] = {
     "tags": ["sharing"],
     "metadata": {"with": "ben", "role": "editor"},
 }
+
+
+_WARNING: Final = "What the event catalogue has against the event, in the mode `warn`."
 
 
 class EventIn(BaseModel):
@@ -83,12 +86,6 @@ class EventOut(EventIn):
     salt: str = Field(description="Random; keeps the event's hash from telling anything once the event is erased.")
 
 
-class Accepted(BaseModel):
-    """The event is durable; it is found by its id at once with `wait`, and by search within a second or two."""
-
-    id: str = Field(examples=["01a1fdf2-d2cc-7e1f-94f5-0939230d076e"])
-
-
 class FieldProblem(BaseModel):
     loc: list[str | int]
     msg: str
@@ -101,11 +98,19 @@ class ItemProblem(BaseModel):
     errors: list[FieldProblem]
 
 
+class Accepted(BaseModel):
+    """The event is durable; it is found by its id at once with `wait`, and by search within a second or two."""
+
+    id: str = Field(examples=["01a1fdf2-d2cc-7e1f-94f5-0939230d076e"])
+    warning: ItemProblem | None = Field(None, description=_WARNING)
+
+
 class ItemOut(BaseModel):
     index: int
     status: Literal["accepted", "refused", "retry"]
     id: str | None = None
     error: ItemProblem | None = None
+    warning: ItemProblem | None = Field(None, description=_WARNING)
 
 
 class BulkOut(BaseModel):
@@ -131,6 +136,18 @@ class SearchOut(BaseModel):
     total_relation: Literal["exact", "at_least"]
     watermark: WatermarkOut
     answered_by: Literal["index", "store"]
+
+
+class Operation(BaseModel):
+    op: Literal["add", "remove", "replace"]
+    path: str = Field(description="A JSON Pointer (RFC 6901).")
+    value: Any = Field(None, description="In the state's own bytes; not there for `remove`.")
+
+
+class ChangesOut(BaseModel):
+    id: str
+    changed_paths: list[str] = Field(description="What search finds the event by; at most 256.")
+    patch: list[Operation]
 
 
 class Problem(BaseModel):

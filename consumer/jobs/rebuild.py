@@ -6,6 +6,7 @@ import asyncio
 import logging
 from collections import defaultdict
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 from typing import Final, ParamSpec, TypeVar
 
 from core import instant
@@ -18,6 +19,15 @@ T = TypeVar("T")
 log = logging.getLogger(__name__)
 _BATCH: Final = 500
 _RETRY_SECONDS: Final = 1.0
+
+
+@dataclass(slots=True)
+class _Progress:
+    """How far a tenant's rebuild has come: what was received before `end` is still to do."""
+
+    newest: int
+    end: int
+    count: int = 0
 
 
 class Rebuild:
@@ -43,7 +53,9 @@ class Rebuild:
             elif await self._patiently(self._ledger.rebuilding, tenant_id):
                 await self._patiently(self._ledger.set_rebuilding, tenant_id, False)
         for tenant_id in behind:
-            count = await self._patiently(self._fill, tenant_id)
+            # What is accepted from now on is indexed on its way; a day covers any clock that runs ahead.
+            end = instant.now_us() + 86_400_000_000
+            count = await self._patiently(self._fill, tenant_id, _Progress(end, end))
             await self._patiently(self._ledger.set_rebuilding, tenant_id, False)
             log.info("index of tenant %s rebuilt: %d events", tenant_id, count)
 
@@ -62,16 +74,23 @@ class Rebuild:
         scope = for_system(tenant_id, "rebuild")
         return await self._index.count(scope) < await self._store.count(scope)
 
-    async def _fill(self, tenant_id: str) -> int:
+    async def _fill(self, tenant_id: str, progress: _Progress) -> int:
+        """Called again, it goes on from where the store failed.
+
+        Where the index failed it begins again, since an index that lives in memory may have come back empty.
+        """
         scope = for_system(tenant_id, "rebuild")
-        count = 0
-        # What is accepted from now on is indexed on its way; a day covers any clock that runs ahead.
-        end = instant.now_us() + 86_400_000_000
-        async for batch in self._store.scan(scope, start=0, end=end, descending=True, batch=_BATCH):
-            await self._index_batch(scope, batch)
-            count += len(batch)
-        await self._index.refresh(scope)
-        return count
+        try:
+            async for batch in self._store.scan(scope, start=0, end=progress.end, descending=True, batch=_BATCH):
+                await self._index_batch(scope, batch)
+                progress.count += len(batch)
+                progress.end = batch[-1].received_at + 1  # others of that moment may follow
+            await self._index.refresh(scope)
+        except Unavailable as error:
+            if error.dependency == "index":
+                progress.end, progress.count = progress.newest, 0
+            raise
+        return progress.count
 
     async def _index_batch(self, scope: TenantScope, batch: list[Stored]) -> None:
         groups: dict[str, list[IndexDocument]] = defaultdict(list)

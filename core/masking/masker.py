@@ -30,6 +30,9 @@ _SHORTEST: Final = len(b"jwt=1")
 _LONGEST_CACHED: Final = 128
 _decode: Final = msgspec.json.Decoder(msgspec.Raw).decode
 
+Found = list[tuple[int, list[Span]]]
+"""Items by their index, and where each may hold a secret."""
+
 
 class Masker:
     """Masks by `rules`. Holds no state but caches; safe to share."""
@@ -56,14 +59,14 @@ class Masker:
             masked[index] = self.mask_found(items[index], hits)
         return masked
 
-    def find_all(self, items: Sequence[bytes]) -> list[tuple[int, list[Span]]]:
+    def find_all(self, items: Sequence[bytes]) -> Found:
         """The items that may hold a secret, by their index, and where: for `mask_found`, which takes its time.
 
         One search goes through many of them. All are searched before the first is masked: in turns, each would find
         the processor's caches full of the other's.
         """
         sizes = [0, *accumulate(map(len, items))]
-        found: list[tuple[int, list[Span]]] = []
+        found: Found = []
         start = 0
         while start < len(items):
             end = max(start + 1, bisect_left(sizes, sizes[start] + _TOGETHER, hi=len(items)))
@@ -119,6 +122,8 @@ class Masker:
         if b"\\" not in raw:
             return [Edit(start, end, escape(new)) for start, end, new in self._inside(nesting, raw, label)]
         string = Unescaped(raw)
+        if len(string.text) < _SHORTEST:
+            return []
         found = self._inside(nesting, string.text, label)
         return [Edit(string.raw(start), string.raw(end), escape(new)) for start, end, new in found]
 

@@ -7,19 +7,24 @@ when it answers but takes no writes). Nothing here retries: retries are the call
 from __future__ import annotations
 
 from core.ports.control import AccessSnapshot, ApiKey, Control
+from core.ports.feed import EventFeed, FeedEvent, Reading, Watch
 from core.ports.index import EventIndex, Hit, HitPage, IndexDocument, IndexOutcome
 from core.ports.ledger import Heartbeat, Ledger, Receipt
 from core.ports.pending import Outbox, OutboxEntry, Parked, Parking
 from core.ports.queue import Depth, Lease, Message, Queue
-from core.ports.store import EventStore, InsertOutcome, Stored, StorePage, StoreRow
+from core.ports.searches import SavedSearch, SavedSearches
+from core.ports.store import Drained, EventStore, InsertOutcome, Stored, StorePage, StoreRow
 
 __all__ = [
     "AccessSnapshot",
     "ApiKey",
     "Control",
     "Depth",
+    "Drained",
+    "EventFeed",
     "EventIndex",
     "EventStore",
+    "FeedEvent",
     "Heartbeat",
     "Hit",
     "HitPage",
@@ -34,8 +39,12 @@ __all__ = [
     "Parked",
     "Parking",
     "Queue",
+    "Reading",
     "Receipt",
+    "SavedSearch",
+    "SavedSearches",
     "StorePage",
     "StoreRow",
     "Stored",
+    "Watch",
 ]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from core.facets import Facets
 from core.tenant import Tenant
 
 
@@ -40,11 +41,20 @@ class Control(Protocol):
 
     async def tenants(self) -> list[Tenant]: ...
 
+    async def facets(self) -> dict[str, Facets]:
+        """The facets of each tenant that ever declared some."""
+
+    async def replace_facets(self, tenant_id: str, old: Facets, new: Facets) -> bool:
+        """Whether the tenant's facets were `old`, by their serial, and are `new` now."""
+
     async def create_key(self, key: ApiKey) -> None: ...
 
     async def key(self, key_id: str) -> ApiKey | None: ...
 
-    async def revoke(self, name: str, at: int) -> None:
-        """From now on no snapshot lets `name` through: `key:<id>` or a token's id. Revoking again changes nothing."""
+    async def revoke(self, name: str, at: int, *, expires_at: int | None = None) -> None:
+        """From now on no snapshot lets `name` through: `key:<id>` or a token's id. Revoking again changes nothing.
+
+        With `expires_at` (microseconds) it may be forgotten then: the token is refused for its age.
+        """
 
     async def snapshot(self) -> AccessSnapshot: ...

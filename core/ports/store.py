@@ -59,6 +59,14 @@ class StorePage:
     total_exact: bool
 
 
+@dataclass(frozen=True, slots=True)
+class Drained:
+    """The next events of a query by (received_at, id), at times none; all that matches up to `reached` was given."""
+
+    events: list[Stored]
+    reached: Position
+
+
 class EventStore(Protocol):
     """The durable, exact record of every event."""
 
@@ -76,7 +84,10 @@ class EventStore(Protocol):
     async def find(
         self, scope: TenantScope, query: EventQuery, *, after: Position | None, limit: int, total_bound: int
     ) -> StorePage:
-        """A page of a query that does not need the index (`EventQuery.needs_index`)."""
+        """A page of a query that does not need the index (`EventQuery.needs_index`).
+
+        Raises `UnboundedQuery` when the store is well but the query has it look through too much.
+        """
 
     async def count(self, scope: TenantScope) -> int: ...
 
@@ -84,5 +95,12 @@ class EventStore(Protocol):
         self, scope: TenantScope, *, start: int, end: int, descending: bool = True, batch: int = 500
     ) -> AsyncIterator[list[Stored]]:
         """Every event with `start <= received_at < end`, in batches by `received_at`; memory holds one batch."""
+
+    def drain(self, scope: TenantScope, query: EventQuery, *, after: Position | None) -> AsyncIterator[Drained]:
+        """Every event of a query that does not need the index, by (received_at, id) whatever its sort, past `after`.
+
+        `query.received_at` must have an end. Memory holds one batch of some MiB, and the store nothing in between:
+        the reader may take as long as it likes.
+        """
 
     async def ping(self) -> None: ...

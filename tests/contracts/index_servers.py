@@ -9,10 +9,12 @@ import httpx
 import pytest
 import pytest_asyncio
 
+from core import instant, matching
 from core.adapters.index import mapping
 from core.adapters.index.opensearch import OpenSearchIndex, open_index
+from core.event import decode_stored
 from core.placement import read_alias
-from core.ports import HitPage, IndexDocument, IndexOutcome
+from core.ports import HitPage, IndexDocument, IndexOutcome, Stored
 from core.query import Condition, EventQuery, Match, Position, Value
 from core.tenant import TenantScope, for_system, new_tenant_id
 from tests import brute
@@ -47,12 +49,21 @@ class Bench:
         return [hit.id for hit in (await self.page(query)).hits]
 
     async def agrees(self, query: EventQuery, documents: list[IndexDocument]) -> list[str]:
-        """The ids found, which are those of the brute-force answer."""
+        """The ids found, which are those of the brute-force answer and of `core.matching`."""
         expected = brute.answer(query, [document.body for document in documents])
+        assert {document.id for document in documents if matches(query, document.body)} == set(expected), query
         page = await self.page(query)
         assert [hit.id for hit in page.hits] == expected, query
         assert (page.total, page.total_exact) == (len(expected), True), query
         return expected
+
+
+def matches(query: EventQuery, body: bytes) -> bool:
+    """The answer of `core.matching` for an event's body."""
+    decoded = decode_stored(body)
+    times = instant.from_text(decoded.timestamp), instant.from_text(decoded.received_at)
+    event = matching.event_of(Stored(decoded.id, "", *times, b"", body), decoded.tenant_id)
+    return matching.compiled(query)(matching.Subject(event))
 
 
 def where(field: str, text: str, match: Match = Match.EQUAL) -> EventQuery:

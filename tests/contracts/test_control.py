@@ -9,6 +9,7 @@ import pytest
 from core.adapters.store.client import Database
 from core.adapters.store.control import MongoControl
 from core.errors import Conflict
+from core.facets import NONE, Declared, FacetType, declare
 from core.placement import Period, Placement
 from core.ports import ApiKey
 from core.tenant import Tenant, TenantStatus
@@ -60,6 +61,29 @@ async def test_the_snapshot_holds_tenants_and_what_is_revoked(control: MongoCont
     assert snapshot.revoked == {"key:k1", "token-7"}
     assert await control.key("k1") == dataclasses.replace(KEY, revoked_at=11)
     assert await control.key("k2") == dataclasses.replace(KEY, id="k2")
+
+
+async def test_facets_are_replaced_by_whoever_knows_them(control: MongoControl, database: Database) -> None:
+    for tenant in (TENANT, OTHER):
+        await control.create_tenant(tenant)
+    # As a tenant's record was before there were facets.
+    await database["tenants"].update_one({"_id": TENANT.id}, {"$unset": {"facets": 1, "facet_serial": 1}})
+    assert await control.tenant(TENANT.id) == TENANT
+    assert await control.facets() == {}
+    first = declare(
+        NONE, [Declared("amount", "metadata.a", FacetType.NUMBER), Declared("ip", "metadata.i", FacetType.IP)]
+    )
+    assert await control.replace_facets(TENANT.id, NONE, first)
+    assert not await control.replace_facets(TENANT.id, NONE, first)
+    second = declare(first, [])
+    assert await control.replace_facets(TENANT.id, first, second)
+    third = declare(second, [Declared("when", "metadata.w", FacetType.DATE)])
+    assert await control.replace_facets(TENANT.id, second, third)
+    assert await control.facets() == {TENANT.id: third}
+    assert await control.tenant(TENANT.id) == dataclasses.replace(TENANT, facets=third)
+    assert (await control.snapshot()).tenants[TENANT.id].facets == third
+    assert await control.tenant(OTHER.id) == OTHER
+    assert not await control.replace_facets("nobody00", NONE, first)
 
 
 async def test_two_databases_in_one_process_stay_apart(control: MongoControl, database: Database) -> None:

@@ -13,7 +13,9 @@ from hypothesis import strategies as st
 
 from core.adapters.store.client import Database
 from core.adapters.store.events import MongoEventStore
-from core.errors import InvalidQuery
+from core.adapters.store.pages import Order, Reader
+from core.adapters.store.windows import END_OF_TIME
+from core.errors import InvalidQuery, Unavailable, UnboundedQuery
 from core.ports import InsertOutcome
 from core.query import Condition, EventQuery, Match, Position, Range, Value
 from core.tenant import TenantScope
@@ -178,6 +180,24 @@ async def test_the_total_is_exact_up_to_its_bound(store: MongoEventStore) -> Non
 async def test_what_only_the_index_answers_is_refused(store: MongoEventStore, query: EventQuery) -> None:
     with pytest.raises(InvalidQuery):
         await store.find(a_scope(), query, after=None, limit=1, total_bound=1)
+
+
+@pytest.mark.parametrize("order", [Order("timestamp", True), Order("received_at", False)])
+async def test_what_takes_too_long_to_look_through_is_the_querys_fault(
+    database: Database, backend: str, order: Order
+) -> None:
+    if backend == "memory":
+        pytest.skip("mongomock knows no deadline")
+    scope = a_scope()
+    await MongoEventStore(database).insert(rows(scope, 3))
+    plain = {"tenant_id": scope.tenant_id}
+    span = (0, END_OF_TIME)
+    narrowed = Reader(database["events"], plain | {"$and": [{"user_id": "x"}]}, order, span, deadline=1e-6)
+    with pytest.raises(UnboundedQuery, match=r"narrow the time with `(received_)?from`") as refused:
+        await narrowed.page(None, 10, 10, START)
+    assert ("received_from" in refused.value.message) is (order.field == "received_at")
+    with pytest.raises(Unavailable):  # a page by time alone is short: there it is the store that is slow
+        await Reader(database["events"], plain, order, span, deadline=1e-6).page(None, 10, 10, START)
 
 
 async def test_times_are_plain_integers(store: MongoEventStore) -> None:

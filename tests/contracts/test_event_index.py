@@ -9,6 +9,7 @@ from pathlib import Path
 import httpx
 import pytest
 
+from core.adapters.index import mapping
 from core.adapters.index.opensearch import open_index
 from core.errors import Blocked, Unavailable
 from core.placement import read_alias, write_alias
@@ -69,6 +70,34 @@ async def test_placements_are_searched_as_one(bench: Bench) -> None:
     await bench.put([second], "202611")
     assert await bench.ids() == [second.id, first.id]
     assert len(await names(bench)) == 2
+
+
+async def test_a_search_while_an_index_is_made_is_answered(bench: Bench) -> None:
+    """A new index takes no search until its first shard has started: nobody may meet it before."""
+    documents = [stamped({"action": "a"}, bench.scope.tenant_id, n) for n in range(3)]
+    seen = []
+    for placement, document in zip(("202609", "202610", "202611"), documents, strict=True):
+        writing = asyncio.create_task(bench.put([document], placement))
+        while not writing.done():
+            seen.append((await bench.page()).total)
+            await asyncio.sleep(0)
+        assert await writing == [INDEXED]
+    assert seen == sorted(seen)
+    assert (await bench.page()).total == 3
+
+
+async def test_an_index_left_without_its_aliases_gets_them(bench: Bench) -> None:
+    """Its maker was killed in between."""
+    tenant_id = bench.scope.tenant_id
+    name = f"ocelot-logs-{tenant_id}-{PLACEMENT}-g1"
+    settings, mappings = mapping.settings(1, 0), mapping.mappings()
+    async with httpx.AsyncClient(base_url=bench.url) as http:
+        made = await http.put(f"/{name}", json={"settings": settings, "mappings": mappings})
+        assert made.status_code == 200
+        assert await bench.put([stamped({"action": "a"}, tenant_id, 1)]) == [INDEXED]
+        aliases = (await http.get(f"/{name}/_alias")).json()[name]["aliases"]
+    assert set(aliases) == {write_alias(tenant_id, PLACEMENT), read_alias(tenant_id)}
+    assert (await bench.page()).total == 1
 
 
 async def test_indexing_again_is_harmless(bench: Bench) -> None:

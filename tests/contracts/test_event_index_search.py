@@ -13,10 +13,11 @@ from hypothesis import strategies as st
 from core.errors import InvalidQuery
 from core.event import FREE_FIELDS, decode_stored
 from core.ports import IndexDocument, IndexOutcome
-from core.query import Condition, EventQuery, Match, Position, Range, Value
+from core.query import Condition, During, EventQuery, Match, Position, Range, Text, Value
 from tests import brute, brute_text
 from tests.contracts.index_events import NOW, PLACEMENT, real_lines, stamped, wrapped
 from tests.contracts.index_servers import Bench, any_index, bench, index_url, shared_bench
+from tests.queries import trees
 
 __all__ = ["any_index", "bench", "index_url", "shared_bench"]
 
@@ -131,10 +132,15 @@ def _conditions() -> st.SearchStrategy[Condition]:
     )  # fmt: skip
 
 
+_TIME_FIELDS = st.sampled_from(["timestamp", "received_at"])
+LEAVES_OF_TREES = st.one_of(
+    _conditions(), _conditions(), st.sampled_from(TEXTS).map(Text), st.builds(During, _TIME_FIELDS, _RANGES)
+)
 QUERIES = st.builds(
     EventQuery,
-    text=st.none() | st.sampled_from(TEXTS),
-    conditions=st.lists(_conditions(), max_size=3).map(tuple),
+    text=st.none() | st.none() | st.sampled_from(TEXTS),
+    conditions=st.lists(_conditions(), max_size=2).map(tuple),
+    where=st.none() | trees(LEAVES_OF_TREES) | trees(LEAVES_OF_TREES),
     timestamp=_RANGES,
     received_at=st.just(Range()) | st.builds(Range, st.just(NOW), st.just(NOW + 5000)),
     sort=st.sampled_from(["timestamp", "received_at"]),

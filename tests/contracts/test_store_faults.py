@@ -15,8 +15,10 @@ from pymongo.errors import (
     BulkWriteError,
     DuplicateKeyError,
     ExecutionTimeout,
+    NetworkTimeout,
     NotPrimaryError,
     OperationFailure,
+    ServerSelectionTimeoutError,
     WriteConcernError,
 )
 
@@ -30,7 +32,7 @@ from core.adapters.store.ledger import MongoLedger
 from core.adapters.store.outbox import MongoOutbox
 from core.adapters.store.parking import MongoParking
 from core.adapters.store.upserts import upsert
-from core.errors import Blocked, Invalid, Unavailable
+from core.errors import Blocked, Invalid, TimedOut, Unavailable
 from core.ports import Heartbeat, InsertOutcome
 from core.query import EventQuery
 from infra.local.servers import Server, free_port, start_store
@@ -68,6 +70,8 @@ async def test_a_dead_server_is_unavailable_within_the_deadline(monkeypatch: pyt
     ("error", "expected"),
     [
         (AutoReconnect("gone"), Unavailable),
+        (NetworkTimeout("silent"), TimedOut),
+        (ServerSelectionTimeoutError("none found"), TimedOut),
         (NotPrimaryError("not primary"), Unavailable),
         (ExecutionTimeout("slow", 50), Unavailable),
         (WriteConcernError("not journaled", 64), Unavailable),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import socket
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
@@ -37,7 +37,23 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
 
 NAMED: tuple[dict[str, str], ...] = ({}, {"user_id": "ana"}, {"action": "bef*"}, {"severity": "INFO"})
 FULL_TEXT: tuple[dict[str, str], ...] = ({"q": "words"}, {"metadata.a": "b"}, {"message": "words"})
+BY_OTHER_ROUTES: tuple[Callable[[Client], httpx.Response], ...] = (
+    lambda client: client.post("/logs/search", json={"query": {"or": [ANA, {"field": "user_id", "equals": "ben"}]}}),
+    lambda client: client.get("/logs/trace/t/1"),
+    lambda client: client.get(f"/searches/{saved(client)}/results"),
+)
+ANA: dict[str, Any] = {"field": "user_id", "equals": "ana"}
+FULL_TEXT_TREES: tuple[dict[str, Any], ...] = (
+    {"or": [ANA, {"text": "words"}]},
+    {"and": [ANA, {"not": {"field": "metadata.a", "exists": True}}]},
+)
 EARLIER = {"action": "earlier", "limit": "2"}
+
+
+def saved(client: Client) -> str:
+    """The id of a new search for what Ana did."""
+    search_id: str = client.post("/searches", json={"name": "hers", "query": "user_id=ana"}).json()["id"]
+    return search_id
 
 
 @contextmanager
@@ -108,13 +124,11 @@ def test_with_the_store_down_events_are_taken_and_nothing_is_read(stack: Stack, 
 def test_with_the_index_down_the_store_answers_what_it_can(stack: Stack, how: str) -> None:
     client = stack.service.tenant("index")
     earlier = [client.ingest({"action": "earlier"}) for _ in range(5)]
-    known = client.ingest({"action": "before", "user_id": "ana"})
+    known = client.ingest({"action": "before", "user_id": "ana", "trace_id": "t/1"})
     client.found(1, action="before")
     client.found(5, action="earlier")
     cursor = client.get("/logs", params=EARLIER).json()["next_cursor"]
     with gone(stack, "index", how):
-        if how == "stopped":  # a hung one takes its whole deadline for each page
-            _pages_go_on(client, cursor, earlier)
         ready = state_of(client, "index", "down")
         assert (ready.status_code, ready.json()["status"]) == (200, "degraded")
         ids = [client.ingest({"action": "meanwhile", "user_id": "ben", "message": "words"}) for _ in range(6)]
@@ -126,9 +140,17 @@ def test_with_the_index_down_the_store_answers_what_it_can(stack: Stack, how: st
                 _answered_by_store(answer, known)
             for answer in pool.map(lambda query: client.get("/logs", params=query), FULL_TEXT):
                 assert "index" in unavailable(answer)["detail"]
+            for answer in pool.map(lambda ask: ask(client), BY_OTHER_ROUTES):
+                _answered_by_store(answer, known)
+            for answer in pool.map(lambda tree: client.post("/logs/search", json={"query": tree}), FULL_TEXT_TREES):
+                assert "index" in unavailable(answer)["detail"]
+        if how == "hung":  # nobody waits for it any more
+            assert client.get("/ready").json()["breakers"]["index"] in ("open", "probing")
+        _pages_go_on(client, cursor, earlier)
         _await_outbox(stack, client, 6)
         mark = client.get("/logs").json()["watermark"]["complete_through"]
     state_of(client, "index", "up")
+    assert client.get("/ready").json()["breakers"]["index"] == "closed"
     if how == "stopped":  # osmem lost its memory: what came meanwhile arrives from the outbox, the rest by a rebuild
         stack.service.consumer.stop()
         stack.service.consumer.environment["OCELOT_REBUILD_ON_START"] = "true"
@@ -209,6 +231,21 @@ def test_sigterm_under_load_loses_nothing(stack: Stack) -> None:
     assert sorted(held.indexed) == sorted(held.stored)
     # Whoever drains answers what it took: nothing is stored that was not answered.
     assert set(held.stored) == sender.told.accepted
+
+
+def test_sigterm_while_the_index_hangs_loses_nothing(stack: Stack) -> None:
+    """Each tenant has an index of its own, and each call to it would take its whole deadline."""
+    clients = [stack.service.tenant(f"hangs{n}") for n in range(6)]
+    with stack.hung("index"):
+        for client in clients:
+            client.ingest({"action": "meanwhile"})
+        time.sleep(1)  # the consumer is in the middle of them
+        assert stack.service.consumer.stop(grace=25) == 0
+        stack.service.consumer.start()
+    census.settle(stack.service, clients)
+    for client in clients:
+        held = census.take(stack.service, client)
+        assert len(held.stored) == len(held.indexed) == 1
 
 
 def test_a_token_of_a_tenant_made_this_moment_is_good(stack: Stack) -> None:

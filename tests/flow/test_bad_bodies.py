@@ -93,6 +93,18 @@ def test_a_key_in_the_header_is_bounded(client: Client) -> None:
         assert body["errors"][0]["loc"] == ["idempotency_key"]
 
 
+def test_a_header_and_a_body_with_different_keys_are_refused(client: Client) -> None:
+    for key in ("a", "password=x"):  # the second is masked where it is no key
+        event = {"action": "x", "idempotency_key": key}
+        same = client.post("/logs", json=event, headers={"Idempotency-Key": key})
+        assert same.status_code == 202, same.text
+        response = client.post("/logs", json=event, headers={"Idempotency-Key": "b"})
+        body = problem(response, 422, "invalid_event")
+        assert [fault["loc"] for fault in body["errors"]] == [["header", "Idempotency-Key"], ["idempotency_key"]]
+    response = client.post("/logs", json={"action": "x", "idempotency_key": None}, headers={"Idempotency-Key": "b"})
+    assert response.status_code == 202, response.text
+
+
 def test_a_body_over_the_bound_is_refused_declared_or_not(client: Client) -> None:
     big = b'{"action":"' + b"x" * (16 * MIB) + b'"}'
     for path in ("/logs", "/logs/bulk"):

@@ -148,6 +148,12 @@ BAD: dict[str, Callable[[Forge], str]] = {
     "sub a number": lambda f: f.token(sub=1),
     "jti a list": lambda f: f.token(jti=["j"]),
     "roles missing": lambda f: f.token(roles=...),
+    "viewer without a filter": lambda f: f.token(roles=["viewer"], maker="m"),
+    "viewer without a maker": lambda f: f.token(roles=["viewer"], filter={}),
+    "viewer with a filter that is none": lambda f: f.token(roles=["viewer"], maker="m", filter=[]),
+    "viewer with a condition that is none": lambda f: f.token(roles=["viewer"], maker="m", filter={"conditions": [1]}),
+    "viewer who is admin as well": lambda f: f.token(roles=["viewer", "admin"], maker="m", filter={}),
+    "a filter without the role": lambda f: f.token(roles=["reader"], maker="m", filter={}),
     "roles empty": lambda f: f.token(roles=[]),
     "roles text": lambda f: f.token(roles="admin"),
     "roles unknown": lambda f: f.token(roles=["root"]),
@@ -396,7 +402,7 @@ def test_a_key_is_exchanged_by_form_json_and_basic(running: Service, api_key: tu
         assert response.status_code == 200, response.text
         answer = response.json()
         assert (answer["token_type"], answer["expires_in"]) == ("Bearer", 900)
-        assert response.headers["Cache-Control"] == "no-store"
+        assert response.headers["Cache-Control"] == "no-store, no-transform"
         with Client(running.url, answer["access_token"]) as writer:
             writer.ingest({"action": "by.key"})
             refused(writer.get("/logs"), 403)

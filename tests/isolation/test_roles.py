@@ -45,12 +45,53 @@ def the_tenant(admin: Client) -> dict[str, str]:
     return {"tenant_id": admin.tenant.id}
 
 
+def no_job(admin: Client) -> dict[str, str]:
+    return {"job_id": "0" * 8}
+
+
+def a_search(admin: Client) -> dict[str, str]:
+    return {"search_id": admin.post("/searches", json=SEARCH["json"]).json()["id"]}
+
+
+SEARCH: Final = {"json": {"name": "asked", "query": "action=asked"}}
+
+
+def no_version(admin: Client) -> dict[str, str]:
+    return {"version": "999"}
+
+
+FILTER: Final = {"json": {"filter": {"field": "user_id", "equals": "a"}}}
 EVENT: Final = {"json": {"action": "x"}}
 ROWS: Final[dict[tuple[str, str], Row]] = {
     ("post", "/api/v1/logs"): Row("admin writer", 202, EVENT),
     ("post", "/api/v1/logs/bulk"): Row("admin writer", 202, EVENT),
-    ("get", "/api/v1/logs"): Row("admin reader"),
-    ("get", "/api/v1/logs/{event_id}"): Row("admin reader", 200, {"params": {"wait": "20"}}, an_event),
+    ("get", "/api/v1/logs"): Row("admin reader viewer"),
+    ("post", "/api/v1/logs/search"): Row("admin reader viewer", 200, {"json": {}}),
+    ("get", "/api/v1/logs/trace/{trace_id}"): Row("admin reader viewer", made=lambda admin: {"trace_id": "t-1"}),
+    ("get", "/api/v1/logs/request/{request_id}"): Row("admin reader viewer", made=lambda admin: {"request_id": "r-1"}),
+    ("get", "/api/v1/logs/export"): Row("admin reader viewer"),
+    ("get", "/api/v1/logs/{event_id}"): Row("admin reader viewer", 200, {"params": {"wait": "20"}}, an_event),
+    ("get", "/api/v1/facets"): Row("admin reader"),
+    ("put", "/api/v1/facets"): Row("admin", 200, {"json": {"facets": []}}),
+    ("get", "/api/v1/jobs/{job_id}"): Row("admin reader", 404, made=no_job),
+    ("post", "/api/v1/jobs/{job_id}/retry"): Row("admin reader", 404, made=no_job),
+    ("get", "/api/v1/logs/{event_id}/changes"): Row("admin reader viewer", 200, {"params": {"wait": "20"}}, an_event),
+    ("get", "/api/v1/searches"): Row("admin reader"),
+    ("post", "/api/v1/searches"): Row("admin reader", 201, SEARCH),
+    ("get", "/api/v1/searches/{search_id}"): Row("admin reader", made=a_search),
+    ("put", "/api/v1/searches/{search_id}"): Row("admin reader", 200, SEARCH, a_search),
+    ("get", "/api/v1/searches/{search_id}/results"): Row("admin reader", made=a_search),
+    ("delete", "/api/v1/searches/{search_id}"): Row("admin reader", 204, made=a_search),
+    ("get", "/api/v1/catalogue"): Row("admin writer reader"),
+    ("put", "/api/v1/catalogue"): Row("admin", 200, {"json": {"mode": "off", "actions": {"made": {}}}}),
+    ("get", "/api/v1/catalogue/versions"): Row("admin writer reader"),
+    ("get", "/api/v1/catalogue/versions/{version}"): Row("admin writer reader", 404, made=no_version),
+    ("get", "/api/v1/catalogue/openapi.json"): Row("admin writer reader"),
+    ("post", "/api/v1/viewer-links"): Row(
+        "admin reader", 201, {"json": {"filter": {"field": "user_id", "equals": "a"}}}
+    ),
+    ("get", "/api/v1/viewer-links"): Row("admin reader"),
+    ("delete", "/api/v1/viewer-links/{link_id}"): Row("admin reader", 404, made=lambda admin: {"link_id": "0" * 32}),
     # Its credentials are a key; whatever token comes along does not matter.
     ("post", "/api/v1/token"): Row("anyone", 400, {"json": {"grant_type": "x"}}),
     ("post", "/api/v1/tenants"): Row("platform", 201, {"json": {"name": "made"}}),
@@ -110,8 +151,9 @@ def test_each_role_is_answered_or_refused(
     running: Service, admin: Client, callers: dict[str, Client], route: tuple[str, str]
 ) -> None:
     row = ROWS[route]
-    url = running.url + route[1].format(**row.made(admin))
-    got = {name: asked(client, route[0], url, row.request) for name, client in callers.items()}
+    # Made for each, since one who may delete it leaves nothing for the next.
+    urls = {name: running.url + route[1].format(**row.made(admin)) for name in callers}
+    got = {name: asked(client, route[0], urls[name], row.request) for name, client in callers.items()}
     expected = {name: row.status if name in row.allowed else 401 if name == NOBODY else 403 for name in CALLERS}
     assert got == expected
 

@@ -10,7 +10,10 @@ from typing import Any
 import httpx
 import pytest
 
+from core import instant
 from core.access import Role
+from core.ids import uuid7s
+from core.jobs import EXPORT, Job, JobState
 from core.placement import place, read_alias, write_alias
 from tests import census
 from tests.service import Client, Service
@@ -27,12 +30,14 @@ class Pair:
     theirs: Client
     my_ids: list[str]
     their_ids: list[str]
+    their_job: str
+    """A failed one."""
 
     @property
     def secrets(self) -> list[str]:
         """What an answer to `mine` would hold if it told anything of the other."""
         assert self.theirs.tenant is not None
-        return [self.theirs.tenant.id, *self.their_ids]
+        return [self.theirs.tenant.id, self.their_job, *self.their_ids]
 
 
 def event(n: int) -> dict[str, Any]:
@@ -41,7 +46,8 @@ def event(n: int) -> dict[str, Any]:
         "message": f"Ana opened the ledger {n}",
         "user_id": "ana",
         "ip_address": "203.0.113.7",
-        "request_id": f"r{n}",
+        "request_id": f"r{n}" if n < 8 else "shared",
+        "trace_id": f"r{n}" if n < 8 else "shared",
         "timestamp": f"2026-11-01T10:00:{n:02}Z",
         "metadata": {"n": n, "of": {"the": "ledger"}},
         "idempotency_key": f"key-{n}",
@@ -58,7 +64,12 @@ def pair(running: Service) -> Pair:
         ids.append([item["id"] for item in response.json()["items"]])
     for client in clients:
         client.found(EVENTS, q="ledger")
-    return Pair(*clients, *ids)
+    assert clients[1].tenant is not None
+    now = instant.now_us()
+    expires = now + 3_600_000_000
+    job = Job(uuid7s(now, 1)[0], clients[1].tenant.id, EXPORT, {}, "ana", now, now, expires, JobState.FAILED)
+    running.with_backends(lambda backends: backends.jobs.create(job, max_active=99))
+    return Pair(*clients, *ids, job.id)
 
 
 def silent(pair: Pair, response: httpx.Response) -> httpx.Response:
@@ -93,7 +104,7 @@ def search(pair: Pair) -> None:
         {}, {"q": "ledger"}, {"q": "Ana opened"}, {"user_id": "ana"}, {"user_id": "*"}, {"user_id": "!nobody"},
         {"ip_address": "0.0.0.0/0"}, {"ip_address": "::/0"}, {"metadata.of.the": "ledger"}, {"metadata.n": "*"},
         {"message": "opened the ledger"}, {"from": "1970-01-01T00:00:00Z", "sort": "received_at"}, {"severity": "*"},
-        {"metadata.of.the": "!other", "sort": "-received_at"}, {"request_id": [f"r{n}" for n in range(EVENTS)]},
+        {"metadata.of.the": "!other", "sort": "-received_at"}, {"request_id": ["shared", *(f"r{n}" for n in range(8))]},
     ]  # fmt: skip
     for query in asked:
         answer = silent(pair, pair.mine.get("/logs", params={"limit": 1000, **query})).json()
@@ -108,10 +119,37 @@ def search(pair: Pair) -> None:
     assert answer["total"] == EVENTS
 
 
+def search_by_tree(pair: Pair) -> None:
+    ana = {"field": "user_id", "equals": "ana"}
+    there = {"field": "severity", "exists": True}
+    for tree in (None, ana, {"or": [ana, there]}, {"not": {"not": there}}, {"text": "ledger"}, {"and": [ana, there]}):
+        answer = silent(pair, pair.mine.post("/logs/search", json={"limit": 1000} | ({"query": tree} if tree else {})))
+        assert {found["id"] for found in answer.json()["data"]} == set(pair.my_ids), tree
+        assert answer.json()["total"] == EVENTS
+    theirs = {"or": [{"field": "id", "equals": pair.their_ids}, {"field": "user_id", "equals": "nobody"}]}
+    assert pair.mine.post("/logs/search", json={"query": theirs}).json()["total"] == 0
+    cursor = pair.theirs.post("/logs/search", json={"query": ana, "limit": 3}).json()["next_cursor"]
+    answer = silent(pair, pair.mine.post("/logs/search", json={"query": ana, "limit": 3, "cursor": cursor}))
+    assert (answer.status_code, answer.json()["code"]) == (400, "bad_cursor")
+
+
+def story(kind: str) -> Callable[[Pair], None]:
+    def check(pair: Pair) -> None:
+        answer = silent(pair, pair.mine.get(f"/logs/{kind}/r7"))
+        assert [found["id"] for found in answer.json()["data"]] == [pair.my_ids[7]]
+        cursor = pair.theirs.get(f"/logs/{kind}/shared", params={"limit": 3}).json()["next_cursor"]
+        answer = silent(pair, pair.mine.get(f"/logs/{kind}/shared", params={"limit": 3, "cursor": cursor}))
+        assert (answer.status_code, answer.json()["code"]) == (400, "bad_cursor")
+        answer = silent(pair, pair.mine.get(f"/logs/{kind}/shared", params={"limit": 1000}))
+        assert [found["id"] for found in answer.json()["data"]] == pair.my_ids[8:]
+
+    return check
+
+
 def read_one(pair: Pair) -> None:
     unknown = pair.mine.get(f"/logs/{uuid.uuid4()}", headers=REQUEST)
     for id_ in pair.their_ids[:3]:
-        for path in (id_, f"{id_}?wait=0.2"):
+        for path in (id_, f"{id_}?wait=0.2", f"{id_}?fields=id"):
             answer = silent(pair, pair.mine.get(f"/logs/{path}", headers=REQUEST))
             assert (answer.status_code, answer.content) == (404, unknown.content)
             assert _comparable(answer) == _comparable(unknown)
@@ -119,6 +157,126 @@ def read_one(pair: Pair) -> None:
     etag = pair.theirs.get(f"/logs/{pair.their_ids[0]}").headers["ETag"]
     answer = pair.mine.get(f"/logs/{pair.their_ids[0]}", headers={"If-None-Match": etag, **REQUEST})
     assert (answer.status_code, answer.content) == (404, unknown.content)
+
+
+def facets(pair: Pair) -> None:
+    """The same name may stand for different paths; neither declaration shows in the other."""
+    declared = {"facets": [{"name": "which", "path": "metadata.of.the", "type": "keyword"}]}
+    assert pair.theirs.put("/facets", json=declared).status_code == 200
+    assert silent(pair, pair.mine.get("/facets")).json()["facets"] == []
+    changed = {"facets": [{"name": "which", "path": "metadata.n", "type": "number"}]}
+    assert silent(pair, pair.mine.put("/facets", json=changed)).json()["facets"] == changed["facets"]
+    assert pair.theirs.get("/facets").json()["facets"] == declared["facets"]
+    for client in (pair.mine, pair.theirs):
+        assert client.put("/facets", json={"facets": []}).json()["facets"] == []
+
+
+def read_job(pair: Pair) -> None:
+    refused_as_unknown(pair, "GET", "/jobs/{}")
+    assert pair.theirs.get(f"/jobs/{pair.their_job}").status_code == 200
+
+
+def retry_job(pair: Pair) -> None:
+    refused_as_unknown(pair, "POST", "/jobs/{}/retry")
+    assert pair.theirs.get(f"/jobs/{pair.their_job}").json()["state"] == "failed"
+
+
+def refused_as_unknown(pair: Pair, method: str, path: str, theirs: str = "", **more: Any) -> None:
+    """What is the other tenant's, its job if nothing is named, is answered as one that never was."""
+    unknown = pair.mine.request(method, path.format(uuid.uuid4()), headers=REQUEST, **more)
+    answer = silent(pair, pair.mine.request(method, path.format(theirs or pair.their_job), headers=REQUEST, **more))
+    assert (answer.status_code, answer.content) == (404, unknown.content)
+    assert _comparable(answer) == _comparable(unknown)
+
+
+def read_changes(pair: Pair) -> None:
+    unknown = pair.mine.get(f"/logs/{uuid.uuid4()}/changes", headers=REQUEST)
+    for id_ in pair.their_ids[:3]:
+        answer = silent(pair, pair.mine.get(f"/logs/{id_}/changes", headers=REQUEST))
+        assert (answer.status_code, answer.content) == (404, unknown.content)
+        assert _comparable(answer) == _comparable(unknown)
+
+
+def export(pair: Pair) -> None:
+    for query in ({}, {"q": "ledger"}, {"ip_address": "0.0.0.0/0"}, {"metadata.of.the": "ledger"}):
+        for form in ("ndjson", "json", "csv"):
+            answer = silent(pair, pair.mine.get("/logs/export", params={**query, "format": form}))
+            assert sum(id_ in answer.text for id_ in pair.my_ids) == EVENTS
+    assert silent(pair, pair.mine.get("/logs/export", params={"format": "parquet"})).content[:4] == b"PAR1"
+    answer = pair.mine.get("/logs/export", params={"id": pair.their_ids})
+    assert (answer.status_code, answer.content) == (200, b"")
+    begun, theirs = pair.mine.get("/logs/export"), pair.theirs.get("/logs/export")
+    asked = {"cursor": theirs.headers["X-Ocelot-Cursor"], "after": pair.their_ids[0]}
+    assert silent(pair, pair.mine.get("/logs/export", params=asked)).json()["code"] == "bad_cursor"
+    asked["cursor"] = begun.headers["X-Ocelot-Cursor"]
+    unknown = pair.mine.get("/logs/export", params={**asked, "after": str(uuid.uuid4())}, headers=REQUEST)
+    answer = silent(pair, pair.mine.get("/logs/export", params=asked, headers=REQUEST))
+    assert (answer.status_code, answer.content) == (400, unknown.content)
+
+
+SAVED: dict[str, Any] = {"name": "of the ledger", "query": "q=ledger"}
+
+
+def saved(client: Client) -> str:
+    search_id: str = client.post("/searches", json=SAVED).json()["id"]
+    return search_id
+
+
+def save_search(pair: Pair) -> None:
+    answer = silent(pair, pair.mine.post("/searches", json=SAVED))
+    assert answer.status_code == 201
+    assert pair.theirs.get(f"/searches/{answer.json()['id']}").status_code == 404
+
+
+def list_searches(pair: Pair) -> None:
+    mine, theirs = saved(pair.mine), saved(pair.theirs)
+    listed = silent(pair, pair.mine.get("/searches", params={"limit": 1000})).json()
+    ids = [search["id"] for search in listed["data"]]
+    assert mine in ids
+    assert theirs not in ids
+    assert listed["total"] == len(ids)
+    # Its id as a cursor is a place in one's own list and nothing more.
+    below = silent(pair, pair.mine.get("/searches", params={"cursor": theirs})).json()["data"]
+    assert {search["id"] for search in below} <= set(ids)
+
+
+def of_a_search(method: str, path: str = "/searches/{}", **more: Any) -> Callable[[Pair], None]:
+    def check(pair: Pair) -> None:
+        theirs = saved(pair.theirs)
+        refused_as_unknown(pair, method, path, theirs, **more)
+        assert pair.theirs.get(f"/searches/{theirs}").json()["name"] == SAVED["name"]
+
+    return check
+
+
+def run_search(pair: Pair) -> None:
+    of_a_search("GET", "/searches/{}/results")(pair)
+    path = f"/searches/{saved(pair.mine)}/results"
+    answer = silent(pair, pair.mine.get(path, params={"limit": 1000})).json()
+    assert {found["id"] for found in answer["data"]} == set(pair.my_ids)
+    cursor = pair.theirs.get(f"/searches/{saved(pair.theirs)}/results", params={"limit": 2}).json()["next_cursor"]
+    refused = silent(pair, pair.mine.get(path, params={"limit": 2, "cursor": cursor}))
+    assert (refused.status_code, refused.json()["code"]) == (400, "bad_cursor")
+
+
+def catalogue(pair: Pair) -> None:
+    """The other's catalogue is neither shown nor asked."""
+    mark, version = "only.theirs", pair.theirs.get("/catalogue").json()["version"]
+    body = {"mode": "enforce", "actions": {mark: {"description": mark}, "file.read": {}}}
+    assert pair.theirs.put("/catalogue", json=body).status_code == 200
+    for path in ("", "/versions", "/versions/1", "/openapi.json"):
+        answer = silent(pair, pair.mine.get(f"/catalogue{path}"))
+        assert mark not in answer.text
+    assert pair.mine.get("/catalogue").json()["version"] == 0
+    assert pair.mine.post("/logs/bulk", json=[event(0)]).json()["accepted"] == 1
+    assert pair.theirs.put("/catalogue", json={"mode": "off", "actions": {}}).json()["version"] == version + 2
+
+
+def replace_catalogue(pair: Pair) -> None:
+    before = pair.theirs.get("/catalogue").content
+    answer = silent(pair, pair.mine.put("/catalogue", json={"mode": "off", "actions": {"mine": {}}}))
+    assert answer.json()["version"] == 1
+    assert pair.theirs.get("/catalogue").content == before
 
 
 def exchange_key(pair: Pair) -> None:
@@ -152,7 +310,27 @@ CASES: dict[tuple[str, str], Callable[[Pair], None]] = {
     ("post", "/api/v1/logs"): send_one,
     ("post", "/api/v1/logs/bulk"): send_many,
     ("get", "/api/v1/logs"): search,
+    ("post", "/api/v1/logs/search"): search_by_tree,
+    ("get", "/api/v1/logs/trace/{trace_id}"): story("trace"),
+    ("get", "/api/v1/logs/request/{request_id}"): story("request"),
+    ("get", "/api/v1/logs/export"): export,
     ("get", "/api/v1/logs/{event_id}"): read_one,
+    ("get", "/api/v1/facets"): facets,
+    ("put", "/api/v1/facets"): facets,
+    ("get", "/api/v1/jobs/{job_id}"): read_job,
+    ("post", "/api/v1/jobs/{job_id}/retry"): retry_job,
+    ("get", "/api/v1/logs/{event_id}/changes"): read_changes,
+    ("get", "/api/v1/searches"): list_searches,
+    ("post", "/api/v1/searches"): save_search,
+    ("get", "/api/v1/searches/{search_id}"): of_a_search("GET"),
+    ("put", "/api/v1/searches/{search_id}"): of_a_search("PUT", json=SAVED | {"name": "stolen"}),
+    ("delete", "/api/v1/searches/{search_id}"): of_a_search("DELETE"),
+    ("get", "/api/v1/searches/{search_id}/results"): run_search,
+    ("get", "/api/v1/catalogue"): catalogue,
+    ("get", "/api/v1/catalogue/versions"): catalogue,
+    ("get", "/api/v1/catalogue/versions/{version}"): catalogue,
+    ("get", "/api/v1/catalogue/openapi.json"): catalogue,
+    ("put", "/api/v1/catalogue"): replace_catalogue,
     ("post", "/api/v1/token"): exchange_key,
     ("post", "/api/v1/tenants"): create_tenant,
     ("post", "/api/v1/tenants/{tenant_id}/tokens"): issue_token,

@@ -64,6 +64,9 @@ class Store(Failing):
         super().__init__()
         self.rows: dict[str, StoreRow] = {}
         self.refuses: set[str] = set()
+        self.fail_find: Exception | None = None
+        self.gate: asyncio.Event | None = None
+        """While it is there, `find` waits for it."""
 
     async def insert(self, rows: Sequence[StoreRow]) -> list[InsertOutcome | Exception]:
         self._try()
@@ -90,6 +93,10 @@ class Store(Failing):
         self, scope: TenantScope, query: EventQuery, *, after: Position | None, limit: int, total_bound: int
     ) -> StorePage:
         self._try()
+        if self.fail_find is not None:
+            raise self.fail_find
+        if self.gate is not None:
+            await self.gate.wait()
         rows = [row for row in self.rows.values() if row.tenant_id == scope.tenant_id]
         events = ordered([stored(row) for row in rows], query, after)
         return StorePage(events[:limit], len(rows), True)

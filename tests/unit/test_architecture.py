@@ -12,8 +12,8 @@ import pytest
 ROOT = Path(__file__).parents[2]
 PRODUCT = ("api", "cli", "consumer", "core", "infra")
 DRIVERS = {
-    "aiobotocore", "beanie", "boto3", "botocore", "bson", "mongomock", "mongomock_motor", "motor", "opensearchpy",
-    "pymongo", "sqlite3",
+    "aiobotocore", "beanie", "boto3", "botocore", "bson", "mongomock", "mongomock_motor", "motor", "obstore",
+    "opensearchpy", "pymongo", "sqlite3",
 }  # fmt: skip
 GPL_DISTRIBUTION = "secantusdb"
 

@@ -44,8 +44,9 @@ async def run(queue: Queue, act: Callable[[bytes], Any], until: Callable[[], boo
             raise Unavailable("store")
 
     loop = Loop(
-        anything(queue), anything(processor), probe, workers=options.get("workers", 1), lease=options.get("lease", 120)
-    )
+        anything(queue), anything(processor), probe, workers=options.get("workers", 1),
+        lease=options.get("lease", 120), grace=options.get("grace", 10),
+    )  # fmt: skip
     task = asyncio.create_task(loop.run())
     try:
         async with asyncio.timeout(10):
@@ -165,6 +166,37 @@ async def test_stopping_finishes_what_was_received() -> None:
     assert queue.released == []
 
 
+async def test_work_that_does_not_end_when_it_stops_goes_back_whole() -> None:
+    queue = Queue(b"one", b"two", b"three")
+    started, cut = asyncio.Event(), []
+
+    async def act(body: bytes) -> None:
+        started.set()
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            cut.append(body)
+            raise
+
+    await run(queue, act, started.is_set, grace=0.05)
+    assert cut == [b"one"]
+    assert queue.acked == []
+    assert queue.released == [(b"one", 0.0), (b"two", 0.0), (b"three", 0.0)]
+
+
+async def test_a_queue_that_hangs_is_asked_to_take_all_back_at_once() -> None:
+    queue = Queue(b"one", b"two", b"three")
+    waiting: list[int] = []
+
+    async def release(leases: Any, delay: float = 0) -> None:
+        waiting.append(len(leases))
+        while sum(waiting) < 3:
+            await asyncio.sleep(0.001)
+
+    queue.release = release  # type: ignore[method-assign]
+    await run(queue, lambda body: Unavailable("index"), lambda: sum(waiting) == 3)
+
+
 async def test_what_is_received_while_stopping_goes_back_at_once() -> None:
     queue = Queue()
 
@@ -195,7 +227,7 @@ async def test_stopping_while_the_store_is_down_ends(monkeypatch: pytest.MonkeyP
 @pytest.mark.parametrize(
     ("error", "fate"),
     [
-        (Invalid("x"), Fate.PARK), (InvalidEvent("x"), Fate.PARK), (UndecodableEnvelope("x"), Fate.DEAD),
+        (Invalid("x"), Fate.DEAD), (InvalidEvent("x"), Fate.DEAD), (UndecodableEnvelope("x"), Fate.DEAD),
         (Unavailable("index"), Fate.RETRY), (Blocked("index"), Fate.RETRY), (ValueError("x"), Fate.RETRY),
         (MemoryError(), Fate.RETRY), (TimeoutError(), Fate.RETRY),
     ],
@@ -205,9 +237,10 @@ def test_the_class_of_an_error_decides(error: Exception, fate: Fate) -> None:
     assert outcome_of(error, 1).fate is fate
 
 
-def test_the_delay_doubles_to_a_minute_with_half_of_it_by_chance() -> None:
+@pytest.mark.parametrize("error", [ValueError(), Invalid("x"), UndecodableEnvelope("x"), Unavailable("index")])
+def test_the_delay_doubles_to_a_minute_with_half_of_it_by_chance(error: Exception) -> None:
     for receives in range(1, 100):
         full = min(60.0, 0.5 * 2 ** (receives - 1))
-        delays = {outcome_of(ValueError(), receives, random.Random(seed)).delay for seed in range(20)}
+        delays = {outcome_of(error, receives, random.Random(seed)).delay for seed in range(20)}
         assert len(delays) > 10
         assert all(full / 2 <= delay <= full for delay in delays)

@@ -11,13 +11,13 @@ from hypothesis import strategies as st
 
 from core.adapters.index import dsl
 from core.errors import InvalidQuery
-from core.query import EventQuery, Position, Range, parse
+from core.query import MAX_WORDS, EventQuery, Position, Range, parse
 
 TENANT = "tenant00tenant00"
 # Every kind of clause that may be sent, `terms` and `term` among those that hold a user's text as a value.
 KNOWN = {
     "bool", "filter", "must_not", "should", "minimum_should_match", "term", "terms", "prefix", "range", "exists",
-    "match_phrase", "match_none", "field", "gte", "lt", "lte",
+    "match_phrase", "match_none", "match_all", "field", "gte", "lt", "lte",
 }  # fmt: skip
 TEXT = st.text(min_size=1, max_size=12) | st.sampled_from(
     ["* OR *", "/.*/", "a:b", '"', "\\", "_exists_:x", "<script>"]
@@ -70,9 +70,12 @@ def test_how_full_text_is_cut(text: str, words: list[str], whole: str | None) ->
 
 
 def test_as_many_words_as_may_be() -> None:
-    dsl.query_of(EventQuery(text=" ".join(f"w{n}" for n in range(dsl.MAX_WORDS))), TENANT)
+    dsl.query_of(EventQuery(text=" ".join(f"w{n}" for n in range(MAX_WORDS))), TENANT)
+    too_many = " ".join(f"w{n}" for n in range(MAX_WORDS + 1))
+    with pytest.raises(InvalidQuery, match="32 words"):
+        dsl.query_of(EventQuery(text=too_many), TENANT)
     with pytest.raises(InvalidQuery) as caught:
-        dsl.query_of(EventQuery(text=" ".join(f"w{n}" for n in range(dsl.MAX_WORDS + 1))), TENANT)
+        parse([("q", too_many)], 0)
     assert caught.value.errors[0].loc == ("query", "q")
 
 

@@ -12,7 +12,7 @@ import pytest_asyncio
 from aiohttp import web
 
 from core.adapters.index.opensearch import OpenSearchIndex, open_index
-from core.errors import Blocked, Unavailable
+from core.errors import Blocked, TimedOut, Unavailable
 from core.query import EventQuery
 from core.tenant import for_system
 from tests.contracts.index_events import PLACEMENT, stamped
@@ -49,8 +49,7 @@ class Recorded:
         self.answers["_bulk"] = (200, {"items": [{"create": item} for item in items]})
 
     async def handle(self, request: web.Request) -> web.Response:
-        kind = request.path.rsplit("/", 1)[-1]
-        kind = kind if kind.startswith("_") else "PUT"
+        kind = next((part for part in request.path.split("/") if part.startswith("_")), "PUT")
         self.asked.append(kind)
         await self.goes_on.wait()
         status, body = self.answers.get(kind, (404, ""))
@@ -133,9 +132,19 @@ async def test_an_alias_that_stays_away_is_no_endless_loop(server: Server) -> No
     recorded, index = server
     recorded.bulk(NO_ALIAS)
     recorded.answers["PUT"] = (400, {"error": {"type": "resource_already_exists_exception"}, "status": 400})
+    recorded.answers |= {"_cluster": (200, {}), "_aliases": (200, {})}
     with pytest.raises(Unavailable):
         await write(index)
-    assert recorded.asked == ["_bulk", "PUT", "_bulk"]
+    assert recorded.asked == ["_bulk", "PUT", "_cluster", "_aliases", "_bulk"]
+
+
+async def test_an_index_whose_shard_does_not_start_gets_no_alias(server: Server) -> None:
+    recorded, index = server
+    recorded.bulk(NO_ALIAS)
+    recorded.answers |= {"PUT": (200, {}), "_cluster": (408, {"timed_out": True})}
+    with pytest.raises(Unavailable):
+        await write(index)
+    assert recorded.asked == ["_bulk", "PUT", "_cluster"]
 
 
 @pytest.mark.parametrize("status", [400, 401, 403, 404, 408, 413, 429, 500, 502, 503, 504])
@@ -147,6 +156,7 @@ async def test_a_status_is_never_retried_nor_shown(server: Server, status: int, 
         with pytest.raises(Unavailable) as caught:
             await call(index)
         assert "gateway" not in str(caught.value)
+        assert not isinstance(caught.value, TimedOut)
     assert recorded.asked == ["_bulk", "_search"]
 
 
@@ -179,7 +189,7 @@ async def test_a_server_that_hangs_has_a_deadline(
     recorded, _ = server
     recorded.goes_on.clear()
     hasty = open_index(recorded.url, deadline=0.05, write_deadline=0.05)
-    with pytest.raises(Unavailable):
+    with pytest.raises(TimedOut):
         await call(hasty)
     assert len(recorded.asked) == 1
     await hasty.aclose()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 from urllib.parse import parse_qsl, urlencode
 
@@ -12,12 +13,12 @@ from hypothesis import strategies as st
 from core import cursor, instant
 from core.access import Permission, Role, permissions_of
 from core.cursor import open_, seal
-from core.errors import InvalidQuery, Unauthenticated, Unavailable
+from core.errors import InvalidQuery, Overloaded, Unauthenticated, Unavailable, UnboundedQuery
 from core.event import KEYWORD_FIELDS
 from core.placement import Period, Placement, place
-from core.query import Match, Page, Position, Range, parse
+from core.query import Match, Page, Position, parse
 from core.rows import row_of
-from core.search import Search
+from core.search import LOOKS_AT_ONCE, LOOKS_OF_A_TENANT, Search
 from core.tenant import Claims, Tenant, TenantScope, for_system, from_token
 from tests.unit.ports import AT, TENANT, Index, Ledger, Store, anything, record
 
@@ -78,13 +79,13 @@ def test_the_fingerprint_is_the_querys_own_whatever_the_order_and_page(parameter
 # Cursors -------------------------------------------------------------------------------------------------------------
 
 
-@given(positions, st.builds(Range, st.none() | st.integers(0, 2**62), st.none() | st.integers(0, 2**62)))
-def test_a_cursor_opens_to_what_was_sealed(position: Position, bounds: Range) -> None:
-    first = page(("user_id", "a")).at(bounds, Range(1, 2), from_store=False)
-    opened, after = open_(TENANTS[0], page(("user_id", "a"), cursor=seal(TENANTS[0], first, position)))
-    assert after == position
-    assert (opened.query.timestamp, opened.query.received_at) == (bounds, Range(1, 2))
-    assert opened.query.conditions == first.query.conditions
+@given(positions, st.integers(0, 2**62), st.integers(0, 2**62))
+def test_a_cursor_keeps_the_moment_of_its_first_page(position: Position, now: int, later: int) -> None:
+    written = [("user_id", "a"), ("from", "-1h"), ("to", "now"), ("received_from", "-1d")]
+    first = parse(written, now)
+    sealed = seal(TENANTS[0], first, position, from_store=True)
+    opened, after = open_(TENANTS[0], parse([*written, ("cursor", sealed)], later))
+    assert (after, opened.query, opened.from_store) == (position, first.query, True)
 
 
 @given(st.data())
@@ -128,7 +129,7 @@ def test_a_cursor_is_one_tenants_and_one_querys() -> None:
 
 def test_a_cursor_of_another_version_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     with monkeypatch.context() as patch:
-        patch.setattr(cursor, "_VERSION", 2)
+        patch.setattr(cursor, "_VERSION", cursor._VERSION + 1)
         text = seal(TENANTS[0], page(), Position(1, "x"))
     with pytest.raises(InvalidQuery):
         open_(TENANTS[0], page(cursor=text))
@@ -204,6 +205,47 @@ async def test_while_the_index_is_rebuilt_the_store_answers_what_it_can() -> Non
     assert (len(answer.bodies), answer.answered_by, answer.watermark.rebuilding) == (7, "store", True)
     answer = await world.search.page(world.scope, TENANTS[0], page(("q", "x")))
     assert (answer.answered_by, answer.watermark.rebuilding) == ("index", True)
+
+
+async def test_what_the_store_cannot_look_through_the_index_answers_if_it_is_there() -> None:
+    world = World()
+    world.store.fail_find = UnboundedQuery("too much")
+    world.ledger.rebuilds.add(TENANT)
+    answer = await world.search.page(world.scope, TENANTS[0], page(("user_id", "a")))
+    assert (answer.answered_by, answer.watermark.rebuilding) == ("index", True)
+    world.index.fail = Unavailable("index")
+    with pytest.raises(UnboundedQuery):
+        await world.search.page(world.scope, TENANTS[0], page(("user_id", "a")))
+    world.store.fail_find = None
+    begun = await world.search.page(world.scope, TENANTS[0], page(("user_id", "a"), ("limit", "2")))
+    world.store.fail_find, world.index.fail = UnboundedQuery("too much"), None
+    with pytest.raises(UnboundedQuery):  # another's answer would not go on where the store's page ended
+        await world.search.page(world.scope, TENANTS[0], page(("user_id", "a"), cursor=begun.next_cursor))
+
+
+async def test_filtered_looks_into_the_store_are_bounded_for_each_tenant_and_over_all() -> None:
+    world = World()
+    world.index.fail = Unavailable("index")
+    world.store.gate = asyncio.Event()
+    scopes = [for_system(f"tenant{n:02}", "test") for n in range(8)]
+
+    def ask(scope: TenantScope, *parameters: tuple[str, str]) -> asyncio.Task[object]:
+        return asyncio.create_task(world.search.page(scope, TENANTS[0], page(*parameters)))
+
+    looks = [ask(scopes[0], ("user_id", "a")) for _ in range(LOOKS_OF_A_TENANT + 1)]
+    await asyncio.sleep(0)
+    with pytest.raises(Overloaded):
+        await looks.pop()
+    looks += [ask(scope, ("user_id", "a")) for scope in scopes[1:] for _ in range(LOOKS_OF_A_TENANT)]
+    plain = ask(scopes[0])
+    for _ in range(5):
+        await asyncio.sleep(0)
+    refused = [look for look in looks if look.done()]
+    assert len(looks) - len(refused) == LOOKS_AT_ONCE
+    assert all(isinstance(look.exception(), Overloaded) for look in refused)
+    world.store.gate.set()
+    await asyncio.gather(plain, *(look for look in looks if look not in refused))
+    await ask(scopes[0], ("user_id", "a"))
 
 
 async def test_what_the_store_began_an_index_that_lags_behind_does_not_go_on_with() -> None:

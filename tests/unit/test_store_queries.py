@@ -1,13 +1,24 @@
-"""Prefix ends and windows of time: the arithmetic under the store's queries."""
+"""Prefix ends and windows of time, the arithmetic under the store's queries; and whose fault a slow one is."""
 
 from __future__ import annotations
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pymongo.errors import (
+    AutoReconnect,
+    ExecutionTimeout,
+    NetworkTimeout,
+    OperationFailure,
+    ServerSelectionTimeoutError,
+)
 
+from core.adapters.store.pages import Order, Reader
 from core.adapters.store.queries import successor
 from core.adapters.store.windows import END_OF_TIME, windows
+from core.errors import TimedOut, Unavailable, UnboundedQuery
 from tests.queries import TEXTS
+from tests.unit.ports import anything
 
 edges = st.lists(st.sampled_from("a\ud7ff\ue000\U0010ffff"), max_size=4).map("".join)
 characters = edges | st.text(max_size=5)
@@ -36,3 +47,41 @@ def test_windows_cut_the_range_without_gap_or_overlap(
     assert [low for low, _ in ordered[1:]] == [high for _, high in ordered[:-1]]
     assert ([ordered[0][0], ordered[-1][1]] if ordered else []) == ([start, end] if start < end else [])
     assert len(cut) < 70
+
+
+class Cut:
+    """A collection whose every read ends in `error`, on a server that is there or not."""
+
+    def __init__(self, error: Exception, there: bool) -> None:
+        self._error = error
+        self._there = there
+        self.database = self
+
+    def find(self, *_: object) -> None:
+        raise self._error
+
+    async def command(self, _: str) -> None:
+        if not self._there:
+            raise ServerSelectionTimeoutError("none")
+
+
+@pytest.mark.parametrize(
+    ("error", "there", "narrowed", "raised"),
+    [
+        (ExecutionTimeout("", 50), False, True, UnboundedQuery),  # the server's own word: it is not asked again
+        (ExecutionTimeout("", 50), True, False, Unavailable),
+        (NetworkTimeout(""), True, True, UnboundedQuery),
+        (NetworkTimeout(""), False, True, TimedOut),
+        (NetworkTimeout(""), True, False, TimedOut),
+        (OperationFailure("", 13), True, True, Unavailable),
+        (AutoReconnect(""), True, True, Unavailable),
+    ],
+)
+async def test_whose_fault_it_is_that_a_page_does_not_come(
+    error: Exception, there: bool, narrowed: bool, raised: type[Exception]
+) -> None:
+    base = {"tenant_id": "x"} | ({"$and": [{"user_id": "x"}]} if narrowed else {})
+    reader = Reader(anything(Cut(error, there)), base, Order("timestamp", True), (0, 10))
+    with pytest.raises(raised) as caught:
+        await reader.page(None, 1, 1, 5)
+    assert isinstance(caught.value, UnboundedQuery) is (raised is UnboundedQuery)

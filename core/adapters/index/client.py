@@ -10,12 +10,12 @@ from typing import Any, Final
 import msgspec
 from opensearchpy import AsyncOpenSearch
 from opensearchpy.exceptions import ConnectionError as NotConnected
-from opensearchpy.exceptions import OpenSearchException, TransportError
+from opensearchpy.exceptions import ConnectionTimeout, OpenSearchException, TransportError
 from opensearchpy.serializer import JSONSerializer
 
 from core.adapters.index.bulk import Cause
 from core.adapters.index.verdict import Verdict, verdict
-from core.errors import Blocked, Unavailable
+from core.errors import Blocked, TimedOut, Unavailable
 
 DEADLINE: Final = 5.0
 WRITE_DEADLINE: Final = 15.0
@@ -90,6 +90,8 @@ def error_of(bad: Verdict) -> Unavailable:
 
 def _translated(error: OpenSearchException) -> Unavailable:
     """The port's error for the driver's. The cause is for the log alone: it may quote events."""
+    if isinstance(error, ConnectionTimeout):
+        return TimedOut("index", "the index gave no answer in time")
     if not isinstance(error, TransportError) or isinstance(error, NotConnected):
         return Unavailable("index", f"the index cannot be reached: {type(error).__name__}")
     status, cause = error.status_code, Cause(type=str(error.error))

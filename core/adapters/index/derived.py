@@ -1,9 +1,10 @@
-"""What the index holds beside an event's own bytes: the paths of its objects, and the paths that changed."""
+"""What the index holds beside an event's own bytes: its objects' paths, the paths that changed, its facets' values."""
 
 from __future__ import annotations
 
 import json
 import re
+from collections.abc import Sequence
 from typing import Any, Final
 
 import msgspec
@@ -11,6 +12,8 @@ from msgspec import UNSET, Raw, UnsetType
 
 from core.changes import changed_paths
 from core.event import FREE_FIELDS
+from core.facet_values import values_of
+from core.facets import MARKS, Facet
 
 MAX_PATHS: Final = 1024
 MAX_PATH_BYTES: Final = 1024
@@ -46,6 +49,18 @@ def derived_fields(body: bytes) -> bytes:
     except (ValueError, RecursionError):
         return b""  # no JSON: the index itself refuses it, without spoiling the rest of the batch
     return members(paths_of(trees), _changed(free))
+
+
+def facet_fields(body: bytes, facets: Sequence[Facet]) -> bytes:
+    """The facets' values in their slots, and the serials of all that were looked for, as members to splice in."""
+    if not facets:
+        return b""
+    try:
+        values = values_of(body, facets)
+    except (ValueError, RecursionError):
+        return b""  # as in `derived_fields`
+    marked = {MARKS: [str(facet.serial) for facet in facets], **values}
+    return b"," + _encode(marked)[1:-1]
 
 
 def _is_flat(body: bytes) -> bool:

@@ -1,15 +1,6 @@
 """From an `EventQuery` to OpenSearch's query language. A user's text only ever becomes a value of a term, prefix, range
-or phrase clause, never of `query_string`, `regexp`, `wildcard` or a script.
-
-Full text (`EventQuery.text`) is cut at white space into words; `"two words"` between white space is one phrase. An
-event matches when each word or phrase is found, or when the whole text is the exact value of a field. A word or phrase
-is found when
-
-- `message` holds its words next to each other, in that order: case does not count, and what is neither letter nor
-  digit separates (`10.0.0.1` is four words in a row; `login` is found in `user.login`); or
-- it is the exact value, case included, of a named field or of any value in `metadata`, `before_state`, `after_state`.
-
-A word without a letter or digit (`-`, `***`) is passed over, unless it is the whole text.
+or phrase clause, never of `query_string`, `regexp`, `wildcard` or a script. What full text means is said in
+`core.query.words`.
 
 A free-form value is compared by its text: a string's own, a number's as written (`1.0` is not `1`), `true`, `false`.
 A `flat_object` keeps `path=value` as one term, so a key with `=` in it (`{"a=b": "c"}`) is found by the path before the
@@ -19,22 +10,34 @@ A `flat_object` keeps `path=value` as one term, so a key with `=` in it (`{"a=b"
 from __future__ import annotations
 
 import ipaddress
-import re
 from typing import Any, Final
 
 from core import instant
-from core.errors import FieldError, InvalidQuery
+from core.errors import InvalidQuery
 from core.event import FREE_FIELDS
-from core.query import EXACT_FIELDS, TIME_FIELDS, Condition, EventQuery, Match, Position, Range, Value
+from core.query import (
+    EXACT_FIELDS,
+    And,
+    Condition,
+    During,
+    EventQuery,
+    Match,
+    Node,
+    Not,
+    Or,
+    Position,
+    Text,
+    Value,
+    check,
+    words_of,
+)
 
 Clause = dict[str, Any]
 
-# Each word costs 18 clauses of the 1,024 that a query may have.
-MAX_WORDS: Final = 32
 # 2262-01-01: `date_nanos` ends in that year, and the index refuses a bound beyond.
 MAX_US: Final = 9_214_646_400_000_000
-_WORDS: Final = re.compile(r'(?<!\S)"([^"]*)"(?!\S)|(\S+)')
 _NOTHING: Final[Clause] = {"match_none": {}}
+_EVERYTHING: Final[Clause] = {"match_all": {}}
 
 
 def query_of(query: EventQuery, tenant_id: str) -> Clause:
@@ -42,15 +45,13 @@ def query_of(query: EventQuery, tenant_id: str) -> Clause:
 
     The tenant is a clause too, though the alias holds no other's: a wall behind the wall.
     """
+    check(query)
     must: list[Clause] = [{"term": {"tenant_id": tenant_id}}]
     must_not: list[Clause] = []
-    for name in TIME_FIELDS:
-        must.extend(_times(name, getattr(query, name)))
-    if query.text is not None:
-        must.append(_text(query.text))
-    for condition in query.conditions:
-        (must_not if condition.negated else must).append(_condition(condition))
-    clause: Clause = {"filter": must}
+    for node in query.filters:
+        negated, clause = _signed(node)
+        (must_not if negated else must).append(clause)
+    clause = {"filter": [part for part in must if part is not _EVERYTHING]}
     if must_not:
         clause["must_not"] = must_not
     return {"bool": clause}
@@ -72,19 +73,30 @@ def position_of(sort: tuple[int, str]) -> Position:
     return Position(sort[0] // 1000, sort[1])
 
 
-def words_of(text: str) -> tuple[list[str], str | None]:
-    """The words and phrases that must be found, and the whole text unless it is the only one of them."""
-    written = [phrase or word for phrase, word in _WORDS.findall(text)]
-    words = list(dict.fromkeys(word for word in written if any(map(str.isalnum, word))))
-    whole = text.strip()
-    return words, None if words == written == [whole] else whole
+def _signed(node: Node) -> tuple[bool, Clause]:
+    """Whether the node is a denial, and the clause that it denies or states."""
+    match node:
+        case Condition():
+            return node.negated, _condition(node)
+        case Not(part):
+            return True, _clause(part)
+        case And(parts):
+            return False, {"bool": {"filter": [_clause(part) for part in parts]}} if parts else _EVERYTHING
+        case Or(parts):
+            return False, _any([_clause(part) for part in parts])
+        case During():
+            return False, _times(node)
+        case Text(text):
+            return False, _text(text)
+
+
+def _clause(node: Node) -> Clause:
+    negated, clause = _signed(node)
+    return {"bool": {"must_not": [clause]}} if negated else clause
 
 
 def _text(text: str) -> Clause:
     words, whole = words_of(text)
-    if len(words) > MAX_WORDS:
-        message = f"may have {MAX_WORDS} words"
-        raise InvalidQuery(f"q {message}", errors=[FieldError(("query", "q"), message, "parameter")])
     found = [_any([_phrase(word), *_exact(word)]) for word in words]
     alternatives = [] if whole is None else _exact(whole)
     if found:
@@ -106,16 +118,16 @@ def _phrase(text: str) -> Clause:
     return {"match_phrase": {"message": text}}
 
 
-def _times(name: str, bounds: Range) -> list[Clause]:
-    start, end = bounds.start, bounds.end
+def _times(during: During) -> Clause:
+    start, end = during.range.start, during.range.end
     if (end is not None and end <= 0) or (start is not None and start >= MAX_US):
-        return [_NOTHING]
+        return _NOTHING
     limits: dict[str, str] = {}
     if start is not None and start > 0:
         limits["gte"] = instant.to_text(start)
     if end is not None and end < MAX_US:
         limits["lt"] = instant.to_text(end)
-    return [{"range": {name: limits}}] if limits else []
+    return {"range": {during.field: limits}} if limits else _EVERYTHING
 
 
 def _condition(condition: Condition) -> Clause:

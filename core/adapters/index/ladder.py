@@ -25,11 +25,11 @@ _members: Final = msgspec.json.Decoder(dict[str, Raw]).decode
 _encode: Final = msgspec.json.Encoder().encode
 
 
-def shortened(event_id: str, body: bytes) -> bytes:
+def shortened(event_id: str, body: bytes, facets: bytes = b"") -> bytes:
     """The entry of the first rung: every value still there, cut where it is too long. Raises ValueError if not JSON.
 
     A long string keeps its beginning, so that prefixes find it; a number is its text, which is what filters compare; a
-    key that stands twice holds both values.
+    key that stands twice holds both values. `facets` are the members of `derived.facet_fields`, small as they are.
     """
     fields = _members(body)
     trees: dict[str, Any] = {}
@@ -39,12 +39,12 @@ def shortened(event_id: str, body: bytes) -> bytes:
             trees[name] = _cut(_tolerant(bytes(raw)), len(name))
             fields[name] = Raw(json.dumps(trees[name], separators=(",", ":")).encode())
     fields[FLAG] = Raw(b'"shortened"')
-    added = derived.members(derived.paths_of(trees), derived.changed_of(body))
+    added = derived.members(derived.paths_of(trees), derived.changed_of(body)) + facets
     return bulk.entry(event_id, _encode(fields), added)
 
 
-def named_only(event_id: str, body: bytes) -> bytes:
-    """The entry of the last rung: the named fields alone. Raises ValueError if not JSON."""
+def named_only(event_id: str, body: bytes, facets: bytes = b"") -> bytes:
+    """The entry of the last rung: the named fields alone, without facets. Raises ValueError if not JSON."""
     fields = _members(body)
     for name in FREE_FIELDS:
         fields.pop(name, None)

@@ -11,26 +11,24 @@ from __future__ import annotations
 from typing import Any, Final
 
 from core.event import FREE_FIELDS, KEYWORD_FIELDS
+from core.facets import MARKS, SLOTS, FacetType
+from core.words import INVISIBLE, JOINERS
 
 FLAG: Final = "index_reduced"
 ANALYZER: Final = "words"
-
-# The characters that Unicode's word rules (UAX 29) leave inside a word. In logs they separate: `user.login` is found
-# by `login`, `failed_for` by `failed`.
-JOINERS: Final = (
-    ".:,;_'\u2018\u2019\u00b7\u0387\u055f\u05f4\u2027\ufe13\ufe55\uff1a\u2024\ufe52\uff07\uff0e\u037e\u0589\u060c\u060d"
-    "\u066c\u07f8\u2044\ufe10\ufe14\ufe50\ufe54\uff0c\uff1b\u202f\u203f\u2040\u2054\ufe33\ufe34\ufe4d\ufe4e\ufe4f\uff3f"
-    "\u200b"
-)
-# Marks without a glyph, which would make two words of one that looks the same (Windows writes U+200E in messages).
-INVISIBLE: Final = (
-    "\u00ad\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2060\u2061\u2062\u2063\u2064\u2066\u2067\u2068\u2069\ufeff"
-)
 
 _KEYWORD: Final = {"type": "keyword"}
 _UNINDEXED: Final = {"type": "keyword", "index": False, "doc_values": False}
 # Looked up, never sorted or aggregated by: the column would only cost disk.
 _LOOKUP: Final = {"type": "keyword", "doc_values": False}
+
+
+_SLOT_TYPES: Final = {
+    FacetType.KEYWORD: _KEYWORD,
+    FacetType.NUMBER: {"type": "double"},
+    FacetType.DATE: {"type": "date_nanos"},
+    FacetType.IP: {"type": "ip"},
+}
 
 
 def settings(shards: int, replicas: int) -> dict[str, Any]:
@@ -80,5 +78,12 @@ def mappings() -> dict[str, Any]:
             "paths": _LOOKUP,
             "changed_paths": _KEYWORD,
             FLAG: _KEYWORD,
+            **facet_properties(),
         },
     }
+
+
+def facet_properties() -> dict[str, Any]:
+    """The slots of facets, and the field that says which facets an event was indexed with."""
+    slots = {slot: _SLOT_TYPES[kind] for kind, names in SLOTS.items() for slot in names}
+    return {MARKS: _LOOKUP, **slots}

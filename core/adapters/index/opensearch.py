@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import re
 import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Final, TypeVar
 
 import msgspec
 
 from core.adapters.index import bulk, dsl, ladder, mapping
 from core.adapters.index.client import DEADLINE, WRITE_DEADLINE, Client, error_of
-from core.adapters.index.derived import derived_fields
+from core.adapters.index.derived import derived_fields, facet_fields
 from core.adapters.index.verdict import Verdict, verdict
 from core.errors import Invalid, Unavailable
+from core.facets import Facet
 from core.placement import NAME as PLACEMENT
 from core.placement import PREFIX, read_alias, write_alias
 from core.ports import Hit, HitPage, IndexDocument, IndexOutcome
@@ -61,23 +62,40 @@ _count: Final = msgspec.json.Decoder(_Count).decode
 _names: Final = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 
 
+FacetsOf = Callable[[str], Awaitable[Sequence[Facet]]]
+
+
+async def _no_facets(tenant_id: str) -> Sequence[Facet]:
+    return ()
+
+
 def open_index(
-    url: str, *, shards: int = 1, replicas: int = 1, deadline: float = DEADLINE, write_deadline: float = WRITE_DEADLINE
+    url: str,
+    *,
+    shards: int = 1,
+    replicas: int = 1,
+    deadline: float = DEADLINE,
+    write_deadline: float = WRITE_DEADLINE,
+    facets_of: FacetsOf = _no_facets,
 ) -> OpenSearchIndex:
     """The index at `url` (http or https, with `user:password@` if it asks); nothing is sent before the first call.
 
-    `deadline` and `write_deadline` are seconds for a whole call.
+    `deadline` and `write_deadline` are seconds for a whole call. `facets_of` gives the facets that a tenant's events
+    are indexed with from now on.
     """
-    return OpenSearchIndex(Client(url, deadline, write_deadline), shards, replicas)
+    return OpenSearchIndex(Client(url, deadline, write_deadline), shards, replicas, facets_of)
 
 
 class OpenSearchIndex:
     """See `core.ports.EventIndex`. `shards` and `replicas` are those of the generations it makes."""
 
-    def __init__(self, client: Client, shards: int, replicas: int) -> None:
+    def __init__(self, client: Client, shards: int, replicas: int, facets_of: FacetsOf = _no_facets) -> None:
         self._client = client
         self._shards = shards
         self._replicas = replicas
+        self._facets_of = facets_of
+        self._with_slots: set[str] = set()
+        """Aliases whose indices are known to have every facet's slot."""
 
     async def index(
         self, scope: TenantScope, placement: str, documents: Sequence[IndexDocument]
@@ -87,7 +105,11 @@ class OpenSearchIndex:
             raise ValueError(f"not a placement: {placement!r}")
         for document in documents:
             bulk.check(document, scope.tenant_id)
-        entries = {n: bulk.entry(d.id, d.body, derived_fields(d.body)) for n, d in enumerate(documents)}
+        declared = await self._facets_of(scope.tenant_id) if documents else ()
+        if declared:
+            await self._ensure_slots(write_alias(scope.tenant_id, placement))
+        facets = [facet_fields(d.body, declared) for d in documents] if declared else [b""] * len(documents)
+        entries = {n: bulk.entry(d.id, d.body, derived_fields(d.body) + facets[n]) for n, d in enumerate(documents)}
         verdicts = await self._write(scope.tenant_id, placement, entries)
         outcomes = _settled(verdicts, IndexOutcome.INDEXED)
         for rung in ladder.RUNGS:
@@ -97,7 +119,7 @@ class OpenSearchIndex:
             entries = {}
             for n in refused:
                 try:
-                    entries[n] = rung(documents[n].id, documents[n].body)
+                    entries[n] = rung(documents[n].id, documents[n].body, facets[n])
                 except (ValueError, RecursionError) as error:
                     outcomes[n] = Invalid(f"the event is no JSON: {error}")
             verdicts = await self._write(scope.tenant_id, placement, entries)
@@ -124,22 +146,41 @@ class OpenSearchIndex:
         return dict(zip(entries, verdicts, strict=True))
 
     async def _bulk(self, alias: str, body: bytes) -> list[Verdict]:
-        params = {"require_alias": "true", "filter_path": bulk.FILTER_PATH}
+        # A shard that is away is waited for by the server, which says so in time: the deadline is for one that hangs.
+        waits = f"{self._client.write_deadline * 800:.0f}ms"
+        params = {"require_alias": "true", "filter_path": bulk.FILTER_PATH, "timeout": waits}
         text = await self._client.call(
             "POST", f"/{alias}/_bulk", params, body, writes=True, content_type="application/x-ndjson"
         )
         return [verdict(result.status, result.error) for result in _decoded(bulk.results, text)]
 
+    async def _ensure_slots(self, alias: str) -> None:
+        """Give the indices behind `alias` the slots of facets, which one of an older version lacks."""
+        if alias in self._with_slots:
+            return
+        body = _encode({"properties": mapping.facet_properties()})
+        missing = "index_not_found_exception"  # it is made with them then
+        await self._client.call("PUT", f"/{alias}/_mapping", {}, body, writes=True, expected=missing)
+        self._with_slots.add(alias)
+
     async def _create(self, tenant_id: str, placement: str) -> None:
-        """A placement's first generation and both aliases, in one step; another consumer may have been faster."""
+        """A placement's first generation, then both aliases at once; another consumer may have been faster.
+
+        The aliases come when the primaries have started: until then every search that meets the index is refused. One
+        whose maker was killed in between has none, and is met here again.
+        """
         alias = write_alias(tenant_id, placement)
-        body = {
-            "settings": mapping.settings(self._shards, self._replicas),
-            "mappings": mapping.mappings(),
-            "aliases": {alias: {"is_write_index": True}, read_alias(tenant_id): {}},
-        }
+        name = f"{alias}-g1"
+        body = {"settings": mapping.settings(self._shards, self._replicas), "mappings": mapping.mappings()}
         exists = "resource_already_exists_exception"
-        await self._client.call("PUT", f"/{alias}-g1", {}, _encode(body), writes=True, expected=exists)
+        await self._client.call("PUT", f"/{name}", {}, _encode(body), writes=True, expected=exists)
+        started = {"wait_for_status": "yellow", "timeout": f"{self._client.write_deadline * 800:.0f}ms"}
+        await self._client.call("GET", f"/_cluster/health/{name}", started, writes=True)
+        add = [
+            {"add": {"index": name, "alias": alias, "is_write_index": True}},
+            {"add": {"index": name, "alias": read_alias(tenant_id)}},
+        ]
+        await self._client.call("POST", "/_aliases", {}, _encode({"actions": add}), writes=True)
 
     async def search(
         self, scope: TenantScope, query: EventQuery, *, after: Position | None, limit: int, total_bound: int

@@ -12,7 +12,7 @@ from bson.errors import BSONError
 from motor.motor_asyncio import AsyncIOMotorClient, AsyncIOMotorCollection, AsyncIOMotorDatabase
 from pymongo.errors import BulkWriteError, OperationFailure, PyMongoError
 
-from core.errors import Blocked, Invalid, Unavailable
+from core.errors import Blocked, Invalid, TimedOut, Unavailable
 
 BsonMap: TypeAlias = dict[str, Any]
 Client: TypeAlias = "AsyncIOMotorClient[BsonMap]"
@@ -78,6 +78,9 @@ def unavailable(error: Exception) -> Unavailable:
     """What the driver's exception means to a caller."""
     if codes_of(error) & _BLOCKED:
         return Blocked("store", "store takes no writes")
+    # A failed operation is an answer, a query that the server cut off too.
+    if isinstance(error, PyMongoError) and error.timeout and not isinstance(error, OperationFailure):
+        return TimedOut("store")
     return Unavailable("store")
 
 

@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
-from typing import Any, Final, TypeVar, cast
+from typing import Final
 
-from beanie import Document, init_beanie
-from pymongo.errors import DuplicateKeyError
+from beanie import init_beanie
 
+from core.adapters.store.binding import create, own
 from core.adapters.store.client import BULK_DEADLINE, Database, store_calls
-from core.adapters.store.documents import KeyDocument, RevocationDocument, TenantDocument
+from core.adapters.store.documents import (
+    FacetRecord,
+    KeyDocument,
+    RevocationDocument,
+    TenantDocument,
+    facet_records,
+    facets_of,
+)
 from core.adapters.store.upserts import upsert
-from core.errors import Conflict
+from core.facets import Facets
 from core.ports import AccessSnapshot, ApiKey
 from core.tenant import Tenant
 
-_D = TypeVar("_D", bound=Document)
 KEY_SUBJECT: Final = "key:"
 
 
@@ -31,13 +37,13 @@ class MongoControl:
     @classmethod
     async def open(cls, database: Database) -> MongoControl:
         """Beanie binds a document class to one database: each opening binds classes of its own."""
-        tenants, keys, revocations = _own(TenantDocument), _own(KeyDocument), _own(RevocationDocument)
+        tenants, keys, revocations = own(TenantDocument), own(KeyDocument), own(RevocationDocument)
         with store_calls(BULK_DEADLINE):
             await init_beanie(database=database, document_models=[tenants, keys, revocations])
         return cls(tenants, keys, revocations)
 
     async def create_tenant(self, tenant: Tenant) -> None:
-        await _create(self._tenants.of(tenant), "a tenant with this id exists")
+        await create(self._tenants.of(tenant), "a tenant with this id exists")
 
     async def tenant(self, tenant_id: str) -> Tenant | None:
         with store_calls():
@@ -49,19 +55,46 @@ class MongoControl:
             found = await self._tenants.find_all().to_list()
         return [document.tenant() for document in sorted(found, key=lambda document: document.id)]
 
+    async def facets(self) -> dict[str, Facets]:
+        with store_calls():
+            found = (
+                await self._tenants.get_motor_collection()
+                .find({"facet_serial": {"$gt": 0}}, {"facets": 1, "facet_serial": 1})
+                .to_list(None)
+            )
+        return {
+            document["_id"]: facets_of(
+                [FacetRecord.model_validate(record) for record in document["facets"]], document["facet_serial"]
+            )
+            for document in found
+        }
+
+    async def replace_facets(self, tenant_id: str, old: Facets, new: Facets) -> bool:
+        # A tenant made before there were facets has no serial.
+        known = old.serial or {"$in": [0, None]}
+        records = [record.model_dump(mode="json") for record in facet_records(new)]
+        with store_calls():
+            changed = await self._tenants.get_motor_collection().update_one(
+                {"_id": tenant_id, "facet_serial": known}, {"$set": {"facets": records, "facet_serial": new.serial}}
+            )
+        return changed.matched_count == 1
+
     async def create_key(self, key: ApiKey) -> None:
-        await _create(self._keys.of(key), "a key with this id exists")
+        await create(self._keys.of(key), "a key with this id exists")
 
     async def key(self, key_id: str) -> ApiKey | None:
         with store_calls():
             found = await self._keys.get(key_id)
         return None if found is None else found.key()
 
-    async def revoke(self, name: str, at: int) -> None:
+    async def revoke(self, name: str, at: int, *, expires_at: int | None = None) -> None:
         key_id = name.removeprefix(KEY_SUBJECT)
         with store_calls():
             # The revocation first: it is what every check reads.
-            await upsert(self._revocations.get_motor_collection(), name, {"$setOnInsert": {"at": at}})
+            revocations = self._revocations.get_motor_collection()
+            await upsert(revocations, name, {"$setOnInsert": {"at": at, "expires_at": expires_at}})
+            # What has expired is refused for that: every process would read it every other second for nothing.
+            await revocations.delete_many({"expires_at": {"$gte": 0, "$lt": at}})
             if key_id != name:
                 await self._keys.get_motor_collection().update_one(
                     {"_id": key_id, "revoked_at": None}, {"$set": {"revoked_at": at}}
@@ -74,16 +107,3 @@ class MongoControl:
         return AccessSnapshot(
             {document.id: document.tenant() for document in tenants}, frozenset(document.id for document in revoked)
         )
-
-
-def _own(base: type[_D]) -> type[_D]:
-    body: dict[str, Any] = {"__module__": base.__module__, "__annotations__": {}}
-    return cast("type[_D]", type(base.__name__, (base,), body))
-
-
-async def _create(document: Document, conflict: str) -> None:
-    with store_calls():
-        try:
-            await document.insert()
-        except DuplicateKeyError:
-            raise Conflict(conflict) from None

@@ -2,19 +2,31 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import Annotated, ClassVar
 
 from beanie import Document, Indexed
 from pydantic import BaseModel
+from pymongo import ASCENDING
 
+from core.facets import Facet, Facets, FacetType
 from core.placement import Period, Placement
-from core.ports import ApiKey
+from core.ports import ApiKey, SavedSearch
 from core.tenant import Tenant, TenantStatus
 
 
 class PlacementRecord(BaseModel):
     since: int
     period: Period
+
+
+class FacetRecord(BaseModel):
+    name: str
+    path: str
+    type: FacetType
+    slot: str
+    serial: int
 
 
 class TenantDocument(Document):
@@ -24,6 +36,9 @@ class TenantDocument(Document):
     created_at: int
     status: TenantStatus
     placements: list[PlacementRecord]
+    # No default_factory: Beanie reads lists of documents lazily, and passes over it for a field that is not there.
+    facets: tuple[FacetRecord, ...] = ()
+    facet_serial: int = 0
 
     class Settings:
         name = "tenants"
@@ -37,6 +52,8 @@ class TenantDocument(Document):
             created_at=tenant.created_at,
             status=tenant.status,
             placements=[PlacementRecord(since=p.since, period=p.period) for p in tenant.placements],
+            facets=facet_records(tenant.facets),
+            facet_serial=tenant.facets.serial,
         )
 
     def tenant(self) -> Tenant:
@@ -47,7 +64,16 @@ class TenantDocument(Document):
             created_at=self.created_at,
             status=self.status,
             placements=tuple(Placement(p.since, p.period) for p in self.placements),
+            facets=facets_of(self.facets, self.facet_serial),
         )
+
+
+def facet_records(facets: Facets) -> tuple[FacetRecord, ...]:
+    return tuple(FacetRecord(name=f.name, path=f.path, type=f.type, slot=f.slot, serial=f.serial) for f in facets.all)
+
+
+def facets_of(records: Sequence[FacetRecord], serial: int) -> Facets:
+    return Facets(tuple(Facet(r.name, r.path, r.type, r.slot, r.serial) for r in records), serial)
 
 
 class KeyDocument(Document):
@@ -87,10 +113,42 @@ class KeyDocument(Document):
 
 
 class RevocationDocument(Document):
-    """A subject (`key:<id>`) or a token's id that no longer counts."""
+    """A subject (`key:<id>`) or a token's id that no longer counts; of no more use once it would have expired."""
 
     id: str  # type: ignore[assignment]
     at: int
+    expires_at: int | None = None
 
     class Settings:
         name = "revocations"
+
+
+class SearchDocument(Document):
+    """A saved search; its query is kept as text, whatever its keys."""
+
+    id: str  # type: ignore[assignment]
+    tenant_id: str
+    name: str
+    query: str
+    owner: str
+    created_at: int
+    updated_at: int
+
+    class Settings:
+        name = "searches"
+        indexes: ClassVar = [[("tenant_id", ASCENDING), ("_id", ASCENDING)]]
+
+    @classmethod
+    def of(cls, search: SavedSearch) -> SearchDocument:
+        return cls(**asdict(search))
+
+    def search(self) -> SavedSearch:
+        return SavedSearch(
+            id=self.id,
+            tenant_id=self.tenant_id,
+            name=self.name,
+            query=self.query,
+            owner=self.owner,
+            created_at=self.created_at,
+            updated_at=self.updated_at,
+        )

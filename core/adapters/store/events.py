@@ -6,15 +6,18 @@ import asyncio
 from collections.abc import AsyncIterator, Callable, Collection, Sequence
 from typing import Final
 
+import msgspec
+
 from core import instant
 from core.adapters.store import pages
 from core.adapters.store.client import BsonMap, Database, ping, store_calls
 from core.adapters.store.client import chunks as chunks_of
+from core.adapters.store.drain import Drain
 from core.adapters.store.indexes import EVENTS
 from core.adapters.store.inserts import insert_rows
 from core.adapters.store.queries import filter_of
 from core.adapters.store.windows import END_OF_TIME, FIRST_SPAN
-from core.ports import InsertOutcome, Stored, StorePage, StoreRow
+from core.ports import Drained, InsertOutcome, Stored, StorePage, StoreRow
 from core.query import EventQuery, Position, Range
 from core.tenant import TenantScope
 
@@ -84,6 +87,13 @@ class MongoEventStore:
                 return
             after = order.position(found[-1])
             span = max(1, 2 * abs(found[0].received_at - after.us))
+
+    async def drain(self, scope: TenantScope, query: EventQuery, *, after: Position | None) -> AsyncIterator[Drained]:
+        bounds = query.received_at
+        assert bounds.end is not None  # noqa: S101 - the port says so
+        base = filter_of(msgspec.structs.replace(query, sort="received_at"), scope.tenant_id)
+        async for batch in Drain(self._events, base, bounds.start or 0, bounds.end, after).batches():
+            yield batch
 
     async def ping(self) -> None:
         await ping(self._database)

@@ -14,12 +14,19 @@ OUTBOX: Final = "outbox"
 RECEIPTS: Final = "receipts"
 PRODUCERS: Final = "producers"
 REBUILDS: Final = "rebuilds"
+JOBS: Final = "jobs"
+VIEWERS: Final = "viewers"
+CATALOGUES: Final = "catalogues"
+CATALOGUE_HEADS: Final = "catalogue_heads"
 
 _INDEXES: Final = {
     EVENTS: (("tenant_id", "timestamp", "_id"), ("tenant_id", "received_at", "_id")),
     PARKED: (("tenant_id", "parked_at"), ("parked_at",)),
     OUTBOX: (("tenant_id", "received_at"),),
     RECEIPTS: (("producer", "sequence"),),
+    CATALOGUES: (("tenant_id", "version"),),
+    VIEWERS: (("tenant_id", "_id"),),
+    JOBS: (("due_at",), ("expires_at",), ("tenant_id", "kind", "_id")),
 }
 
 

@@ -5,17 +5,23 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
-from pymongo.errors import PyMongoError
+from pymongo.errors import OperationFailure, PyMongoError
 
-from core.adapters.store.client import BsonMap, Collection, chunks, store_calls
+from core.adapters.store.client import DEADLINE, BsonMap, Collection, chunks, store_calls
 from core.adapters.store.windows import FIRST_SPAN, windows
-from core.errors import Unavailable
+from core.errors import Unavailable, UnboundedQuery
 from core.ports import Stored, StorePage
 from core.query import Position
 
 STORED: Final = dict.fromkeys(("placement", "timestamp", "received_at", "hash", "body"), 1)
 COUNT_DEADLINE: Final = 2.0
 """Seconds that counting may add to a page; past them `total` is a lower bound."""
+
+PING_DEADLINE: Final = 1.0
+_NARROW: Final = {
+    "timestamp": "narrow the time with `from` and `to`",
+    "received_at": "narrow the time with `received_from` and `received_to`",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +67,12 @@ class Reader:
     base: BsonMap
     order: Order
     span: tuple[int, int]
+    deadline: float = DEADLINE
+
+    @property
+    def filters(self) -> bool:
+        """Whether more than the tenant and the time narrows what is read, so that a page may be long in coming."""
+        return len(self.base) > 1
 
     async def read(self, after: Position | None, limit: int, now: int, step: int = FIRST_SPAN) -> list[Stored]:
         """The first `limit` events past the position: its ties first, then window by window from `step` on."""
@@ -78,8 +90,13 @@ class Reader:
 
     async def page(self, after: Position | None, limit: int, bound: int, now: int) -> StorePage:
         """`EventStore.find`."""
-        with store_calls():
-            found = await self.read(after, limit, now)
+        try:
+            with store_calls(self.deadline):
+                found = await self.read(after, limit, now)
+        except Unavailable as error:
+            if self.filters and await self._is_alive_after(error):
+                raise UnboundedQuery(f"too much to look through in the store: {_NARROW[self.order.field]}") from error
+            raise
         if after is None and len(found) < limit:
             return _page(found, len(found), bound)
         total = await self._count(bound)
@@ -114,6 +131,19 @@ class Reader:
             if isinstance(error.__cause__, PyMongoError) and error.__cause__.timeout:
                 return None
             raise
+
+    async def _is_alive_after(self, error: Unavailable) -> bool:
+        """Whether the store passed the deadline over this query alone, and answers another call."""
+        cause = error.__cause__
+        if not (isinstance(cause, PyMongoError) and cause.timeout):
+            return False
+        if not isinstance(cause, OperationFailure):  # that is the store's own word
+            try:
+                with store_calls(PING_DEADLINE):
+                    await self.events.database.command("ping")
+            except Unavailable:
+                return False
+        return True
 
     def _filter(self, bounds: BsonMap) -> BsonMap:
         # In the order of the index's keys: a range on another field in between would choose that field's index.

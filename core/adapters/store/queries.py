@@ -10,9 +10,26 @@ from typing import Any, Final
 from core.adapters.store.client import BsonMap
 from core.errors import InvalidQuery
 from core.event import KEYWORD_FIELDS
-from core.query import Condition, EventQuery, Match, Range, Value, cidr_bounds, ip_key
+from core.query import (
+    TIME_FIELDS,
+    And,
+    Condition,
+    During,
+    EventQuery,
+    Match,
+    Node,
+    Not,
+    Or,
+    Range,
+    Text,
+    Value,
+    cidr_bounds,
+    ip_key,
+)
 
 _LAST: Final = "\U0010ffff"
+# An empty filter inside of `$and` or `$nor` is refused by some servers.
+_EVERYTHING: Final[BsonMap] = {"_id": {"$exists": True}}
 
 
 def filter_of(query: EventQuery, tenant_id: str) -> BsonMap:
@@ -29,7 +46,10 @@ def filter_of(query: EventQuery, tenant_id: str) -> BsonMap:
     other = "received_at" if query.sort == "timestamp" else "timestamp"
     if bounds := range_of(getattr(query, other)):
         found[other] = bounds
-    if parts := [_condition(condition) for condition in query.conditions]:
+    parts = [_condition(condition) for condition in query.conditions]
+    if query.where is not None:
+        parts.append(_node(query.where))
+    if parts:
         found["$and"] = parts
     return found
 
@@ -59,6 +79,23 @@ def successor(prefix: str) -> str | None:
         return None
     following = ord(stem[-1]) + 1
     return stem[:-1] + chr(0xE000 if following == 0xD800 else following)
+
+
+def _node(node: Node) -> BsonMap:
+    match node:
+        case Condition():
+            return _condition(node)
+        case Not(part):
+            return {"$nor": [_node(part)]}
+        case And(parts):
+            return {"$and": [_node(part) for part in parts]} if parts else _EVERYTHING
+        case Or(parts):
+            return {"$or": [_node(part) for part in parts]} if parts else {"$nor": [_EVERYTHING]}
+        case During(field, bounds) if field in TIME_FIELDS:
+            within = range_of(bounds)
+            return {field: within} if within else _EVERYTHING
+        case During(field) | Text(field):
+            raise InvalidQuery(f"{field} is nothing that the store can filter by")
 
 
 def _condition(condition: Condition) -> BsonMap:

@@ -1,0 +1,150 @@
+"""Every event of a query, oldest first: windows of time that follow how densely its events lie.
+
+Nothing is held on the server between two batches: a snapshot there lives five minutes, and a reader may be slower.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from typing import Any, Final
+
+from pymongo.errors import PyMongoError
+
+from core.adapters.store import pages
+from core.adapters.store.client import BULK_DEADLINE, BsonMap, Collection, store_calls
+from core.adapters.store.windows import FIRST_SPAN
+from core.errors import Unavailable
+from core.ports import Drained, Stored
+from core.query import Position
+
+BATCH_BYTES: Final = 4 * 1024 * 1024
+"""Bodies that a batch aims at; one can have twice as much and a `_STEP` of the largest events, 16 MiB, more."""
+_BATCH: Final = 4000
+_FIRST_BATCH: Final = 200
+_STEP: Final = 64
+_SLOW: Final = 1.0
+"""Seconds: a window that takes longer is made narrower."""
+_MAX_TRIES: Final = 6
+_ORDER: Final = [("received_at", 1), ("_id", 1)]
+
+
+@dataclass(slots=True)
+class Drain:
+    """The events of the filter `base` with `start <= received_at < end`, past `after`, by (received_at, id)."""
+
+    events: Collection
+    base: BsonMap
+    start: int
+    end: int
+    after: Position | None = None
+    span: int = FIRST_SPAN
+    limit: int = _FIRST_BATCH
+    dense: bool = False
+    """Whether `span` was taken from how densely the last batch lay."""
+
+    async def batches(self) -> AsyncIterator[Drained]:
+        """Batches until the end, empty ones for stretches where nothing matches."""
+        if self.after is not None and self.after.us >= self.start:
+            self.start = self.after.us + 1
+        else:
+            self.after = None
+        while self.after is not None or self.start < self.end:
+            found = await self._next()
+            if found:
+                self._aim(found)
+            yield Drained(found, self.after or Position(self.start, ""))
+
+    async def _next(self) -> list[Stored]:
+        """The next batch, at the same time the ties of where the last one ended and the window after it.
+
+        Moves `after` and `start`. A window that is too much for the server's deadline is asked for again, narrower.
+        """
+        for attempt in range(_MAX_TRIES):
+            high = min(self.end, self.start + self.span)
+            began = time.monotonic()
+            try:
+                with store_calls(BULK_DEADLINE):
+                    high = await self._narrowed(high)
+                    (ties, cut), (window, full) = await asyncio.gather(self._ties(), self._window(high))
+            except Unavailable as error:
+                cause = error.__cause__
+                if attempt + 1 == _MAX_TRIES or not (isinstance(cause, PyMongoError) and cause.timeout):
+                    raise
+                self.span = max(1, self.span // 16)
+                continue
+            if cut:  # more ties than a batch holds: the window's turn comes later
+                self.after = Position(ties[-1].received_at, ties[-1].id)
+                return ties
+            self._move(window, full, high, time.monotonic() - began)
+            return ties + window
+        raise AssertionError("unreachable")
+
+    async def _narrowed(self, high: int) -> int:
+        """Where the window ends, halved until it holds no more than a batch, unless its size is known to be good.
+
+        Coming out of years in which nothing matches, a window holds years: to sort it all for its first events is what
+        this spares. A count stops at a batch, in whatever order.
+        """
+        while not self.dense and high - self.start > FIRST_SPAN:
+            bounds: BsonMap = {"received_at": {"$gte": self.start, "$lt": high}}
+            asked: BsonMap = {"tenant_id": self.base["tenant_id"]} | bounds | self.base
+            if await self.events.count_documents(asked, limit=self.limit + 1) <= self.limit:
+                break
+            high = self.start + (high - self.start) // 2
+            self.span = high - self.start
+        return high
+
+    def _move(self, window: list[Stored], full: bool, high: int, seconds: float) -> None:
+        if full:
+            last = window[-1]
+            # Twice what held this batch: the next window is then about half read, and a server that sorts what is in
+            # a window sorts two batches.
+            self.span = max(1, 2 * (last.received_at + 1 - self.start))
+            self.after = Position(last.received_at, last.id)
+            self.start = last.received_at + 1
+            self.dense = True
+            return
+        self.after = None
+        self.start = high
+        self.dense = len(window) > self.limit // 8
+        self.span = max(1, self.span // 4) if seconds > _SLOW else self.span * 2
+
+    def _aim(self, found: list[Stored]) -> None:
+        size = sum(len(event.body) for event in found)
+        fitting = BATCH_BYTES * len(found) // max(1, size)
+        self.limit = max(_STEP, min(_BATCH, fitting, self.limit * 2))
+
+    async def _ties(self) -> tuple[list[Stored], bool]:
+        if self.after is None:
+            return [], False
+        return await self._read({"received_at": self.after.us, "_id": {"$gt": self.after.id}})
+
+    async def _window(self, high: int) -> tuple[list[Stored], bool]:
+        if self.start >= high:
+            return [], False
+        return await self._read({"received_at": {"$gte": self.start, "$lt": high}})
+
+    async def _read(self, bounds: BsonMap) -> tuple[list[Stored], bool]:
+        """The first events within the bounds, and whether there may be more; ends at the batch's bytes too."""
+        asked: BsonMap = {"tenant_id": self.base["tenant_id"]} | bounds | self.base
+        if "_id" in self.base and "_id" in bounds:
+            asked = {"tenant_id": self.base["tenant_id"], "received_at": bounds["received_at"]}
+            asked["$and"] = [{"_id": bounds["_id"]}, {"_id": self.base["_id"]}, *self.base.get("$and", ())]
+        cursor: Any = self.events.find(asked, pages.STORED).sort(_ORDER).limit(self.limit).batch_size(self.limit)
+        found: list[Stored] = []
+        size = 0
+        try:
+            while len(found) < self.limit:
+                step = list(map(pages.stored_of, await cursor.to_list(min(_STEP, self.limit - len(found)))))
+                if not step:
+                    return found, False
+                found += step
+                size += sum(len(event.body) for event in step)
+                if size >= 2 * BATCH_BYTES:
+                    return found, True
+            return found, True
+        finally:
+            await cursor.close()

@@ -1,0 +1,1 @@
+"""Whole answers as files: every event of a query, oldest first, in one of four forms."""

@@ -1,0 +1,49 @@
+"""How large a query may be, so that it costs every store a bounded effort."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from core.errors import InvalidQuery
+from core.event import FREE_FIELDS
+from core.query.model import EXACT_FIELDS, Condition, EventQuery, Leaf, Match, Text, depth, leaves
+from core.query.words import words_of
+
+MAX_DEPTH: Final = 8
+"""Operators (`and`, `or`, `not`) nested in each other."""
+MAX_CONDITIONS: Final = 64
+"""Conditions, times and texts together."""
+MAX_VALUES: Final = 256
+MAX_TEXT: Final = 1024
+MAX_WORDS: Final = 32
+MAX_CLAUSES: Final = 1000
+"""What the index makes of all leaves; it refuses more than 1,024 clauses, and the tenant's own is one."""
+_EXACT_CLAUSES: Final = len(EXACT_FIELDS) + len(FREE_FIELDS) + 1
+
+
+def check(query: EventQuery) -> None:
+    """Raise `InvalidQuery`, saying what to change, for a query that is larger than any store should be asked."""
+    found = list(leaves(query.filters))
+    conditions = [leaf for leaf in found if isinstance(leaf, Condition)]
+    if len(found) > MAX_CONDITIONS or sum(len(condition.values) for condition in conditions) > MAX_VALUES:
+        raise InvalidQuery(
+            f"a query may have {MAX_CONDITIONS} conditions and {MAX_VALUES} values: ask in several queries"
+        )
+    if query.where is not None and depth(query.where) > MAX_DEPTH:
+        raise InvalidQuery(f"and, or and not may be nested {MAX_DEPTH} deep: join nested ones of the same kind")
+    texts = [leaf.text for leaf in found if isinstance(leaf, Text)]
+    if sum(len(words_of(text)[0]) for text in texts) > MAX_WORDS:
+        raise InvalidQuery(f"full text may have {MAX_WORDS} words: leave some out")
+    if sum(map(_clauses, found)) > MAX_CLAUSES:
+        raise InvalidQuery("too many words and conditions together: leave some out")
+
+
+def _clauses(leaf: Leaf) -> int:
+    """The clauses that the index makes of a leaf, rounded up."""
+    if isinstance(leaf, Text):
+        words, whole = words_of(leaf.text)
+        return len(words) * (1 + _EXACT_CLAUSES) + (_EXACT_CLAUSES if whole is not None else 0)
+    if isinstance(leaf, Condition):
+        existences = sum(value.match is Match.EXISTS for value in leaf.values) if leaf.is_free else 0
+        return len(leaf.values) + existences
+    return 1
