@@ -73,6 +73,7 @@ def _rows(settings: dict[str, str]) -> list[Row]:
             client.call("PUT", "/api/v1/facets", json.dumps({"facets": facets}).encode())
             names += [f"{write_alias(tenant.id, f'2026{month:02}')}-g1" for month in range(1, MONTHS + 1)]
             _fill(server, names, tenant)
+            client = Http(f"http://127.0.0.1:{front.port}", token)  # the first has been idle for too long
             return [row for what, asked in _ASKED.items() for row in _measured(client, what, asked)]
     finally:
         for name in names:
