@@ -10,6 +10,7 @@ from typing import Protocol
 import msgspec
 
 from core.query import EventQuery, Position
+from core.stats import Ask, Figures, Target
 from core.tenant import TenantScope
 
 
@@ -56,6 +57,13 @@ class EventIndex(Protocol):
         self, scope: TenantScope, query: EventQuery, *, after: Position | None, limit: int, total_bound: int
     ) -> HitPage:
         """A page of ids; an event is never skipped or repeated from page to page."""
+
+    async def aggregate(self, scope: TenantScope, query: EventQuery, ask: Ask) -> Figures:
+        """The figures of all events that the query finds, each as exact as it says."""
+
+    async def extent(self, scope: TenantScope, query: EventQuery, target: Target) -> tuple[int, int] | None:
+        """A range of microseconds, start inclusive, end exclusive, that holds the query's events by a time, and is
+        longer at neither end than by a millisecond; None when none has that time."""
 
     async def count(self, scope: TenantScope) -> int:
         """Searchable events of the tenant, after a refresh."""

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Final, Protocol
+
+REBUILD_NOTICE: Final = 1.0
+"""Seconds for which a reader may go by what it last read of the ledger."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,4 +58,5 @@ class Ledger(Protocol):
     async def rebuilding(self, tenant_id: str) -> bool:
         """Whether a rebuild of this tenant's index is under way."""
 
-    async def set_rebuilding(self, tenant_id: str, running: bool) -> None: ...
+    async def set_rebuilding(self, tenant_id: str, running: bool) -> None:
+        """Readers know of it within `REBUILD_NOTICE` seconds: wait so long before an index loses what it holds."""
