@@ -35,6 +35,7 @@ from api.routes import (
     facets,
     jobs,
     logs,
+    reindex,
     searches,
     searching,
     service,
@@ -61,6 +62,7 @@ _ROUTERS = (
     export.router,  # before the route of an event by its id
     logs.router,
     catalogue.router,
+    reindex.router,
     viewers.router,
     searching.router,
     searches.router,

@@ -11,6 +11,7 @@ from api.schemas.access import TenantIn, TokenIn
 from api.schemas.catalogue import CatalogueIn
 from api.schemas.events import BulkEventIn, EventIn, Problem
 from api.schemas.facets import FacetsIn
+from api.schemas.reindex import ReindexIn
 from api.schemas.searches import SavedSearchIn, SearchIn
 from api.schemas.viewers import ViewerLinkIn
 from core.access import ROLE_PERMISSIONS, Permission, Role
@@ -99,6 +100,7 @@ _BODIES: Final[tuple[type[BaseModel], ...]] = (
     BulkEventIn,
     CatalogueIn,
     FacetsIn,
+    ReindexIn,
     SavedSearchIn,
     SearchIn,
     TenantIn,
