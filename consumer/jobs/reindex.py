@@ -26,6 +26,7 @@ from core.errors import Conflict, NotFound
 from core.jobs import Job, Jobs, Json, Progress
 from core.placement import placements_within, span_of
 from core.ports import Control, EventIndex, EventStore, Generation, IndexDocument, IndexOutcome, Ledger, Stored
+from core.ports.ledger import REBUILD_NOTICE
 
 log = logging.getLogger(__name__)
 _BATCH: Final = 500
@@ -112,6 +113,7 @@ class _Rebuild:
         self._ledger = owner._ledger
         self._jobs = owner._jobs
         self._settle = owner._settle
+        self._notice = min(REBUILD_NOTICE, owner._settle)
         self._clock = owner._clock
         self._work = work
         self._scope = work.scope
@@ -143,6 +145,7 @@ class _Rebuild:
         await self._run_again(made, made.began or 0, beside=True)
         # From the move to the end of what follows, the last seconds' events are in the old generation alone.
         await self._ledger.set_rebuilding(self._scope.tenant_id, True)
+        await asyncio.sleep(self._notice)
         await self._index.switch(self._scope, made)
         await self._finish(made, again)
 

@@ -10,6 +10,7 @@ from typing import Protocol
 import msgspec
 
 from core.query import EventQuery, Position
+from core.stats import Ask, Figures, Target
 from core.tenant import TenantScope
 
 
@@ -84,6 +85,13 @@ class EventIndex(Protocol):
 
     async def drop_generation(self, scope: TenantScope, generation: Generation) -> None:
         """Remove one that is not live; harmless when it is gone. Raises `Conflict` for a live one."""
+
+    async def aggregate(self, scope: TenantScope, query: EventQuery, ask: Ask) -> Figures:
+        """The figures of all events that the query finds, each as exact as it says."""
+
+    async def extent(self, scope: TenantScope, query: EventQuery, target: Target) -> tuple[int, int] | None:
+        """A range of microseconds, start inclusive, end exclusive, that holds the query's events by a time, and is
+        longer at neither end than by a millisecond; None when none has that time."""
 
     async def count(self, scope: TenantScope) -> int:
         """Searchable events of the tenant, after a refresh."""

@@ -5,7 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Protocol
+from typing import Final, Protocol
+
+REBUILD_NOTICE: Final = 1.0
+"""Seconds for which a reader may go by what it last read of the ledger."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +70,10 @@ class Ledger(Protocol):
         """Whether a rebuild of this tenant's index is under way, and of which kind."""
 
     async def set_rebuilding(self, tenant_id: str, running: bool) -> None:
-        """Mark the index as `BEHIND`, or no more."""
+        """Mark the index as `BEHIND`, or no more.
+
+        Readers know of it within `REBUILD_NOTICE` seconds: wait so long before an index loses what it holds.
+        """
 
     async def set_rebuilding_beside(self, tenant_id: str, until: int | None) -> None:
         """Mark it as rebuilt `BESIDE` until that moment (microseconds), to be said again before; None: no more."""

@@ -28,6 +28,7 @@ from core import accounts
 from core.access import Role
 from core.errors import Unavailable
 from core.keys import signing_key_pem
+from core.ports.ledger import REBUILD_NOTICE
 from core.settings import Settings
 from core.tenant import Tenant
 from core.wiring import open_backends
@@ -76,6 +77,7 @@ class Stack:
             "OCELOT_HOME": str(self.home),
             "MONGODB_URL": f"mongodb://127.0.0.1:{self.store_port}/?w=majority&journal=true",
             "OPENSEARCH_URL": f"http://127.0.0.1:{self.index_port}",
+            "ARCHIVE_URL": (self.home.resolve() / "archive").as_uri(),
             "OCELOT_INDEX_REPLICAS": "0",
             "OCELOT_REBUILD_ON_START": "true",
             "OCELOT_HOST": "127.0.0.1",
@@ -243,12 +245,13 @@ def _await_end(pid: int, started: str) -> None:
 async def _say_rebuilding(stack: Stack) -> None:
     """Mark every tenant's index as being rebuilt, until the consumer, which starts after it, has looked.
 
-    Without it, answers from the new and empty index called themselves complete for 5 s.
+    Without it, answers from the new and empty index called themselves complete for 5 s. Every reader knows on return.
     """
     async with open_backends(Settings.model_validate(stack.environment)) as backends:
         with contextlib.suppress(Unavailable):
             for tenant in await backends.control.tenants():
                 await backends.ledger.set_rebuilding(tenant.id, True)
+    await asyncio.sleep(REBUILD_NOTICE)
 
 
 async def _facts(stack: Stack) -> dict[str, Any]:
