@@ -25,6 +25,8 @@ BATCH_BYTES: Final = 4 * 1024 * 1024
 _BATCH: Final = 4000
 _FIRST_BATCH: Final = 200
 _STEP: Final = 64
+_FILL: Final = 0.8
+"""How full of a batch a window should be."""
 _SLOW: Final = 1.0
 """Seconds: a window that takes longer is made narrower."""
 _MAX_TRIES: Final = 6
@@ -98,19 +100,21 @@ class Drain:
         return high
 
     def _move(self, window: list[Stored], full: bool, high: int, seconds: float) -> None:
+        found = len(window)
+        self.dense = full or found > self.limit // 8
         if full:
             last = window[-1]
-            # Twice what held this batch: the next window is then about half read, and a server that sorts what is in
-            # a window sorts two batches.
-            self.span = max(1, 2 * (last.received_at + 1 - self.start))
+            high = last.received_at + 1
             self.after = Position(last.received_at, last.id)
-            self.start = last.received_at + 1
-            self.dense = True
-            return
-        self.after = None
+        else:
+            self.after = None
+        # A window that holds a little less than a batch is read once and whole; of a fuller one the rest is read again,
+        # and sorted again by a server that sorts what is in a window.
+        growth = min(2.0, _FILL * self.limit / max(1, found)) if self.dense else 2.0
+        if seconds > _SLOW and not full:
+            growth = 0.25
+        self.span = max(1, int((high - self.start) * growth))
         self.start = high
-        self.dense = len(window) > self.limit // 8
-        self.span = max(1, self.span // 4) if seconds > _SLOW else self.span * 2
 
     def _aim(self, found: list[Stored]) -> None:
         size = sum(len(event.body) for event in found)
@@ -138,7 +142,8 @@ class Drain:
         size = 0
         try:
             while len(found) < self.limit:
-                step = list(map(pages.stored_of, await cursor.to_list(min(_STEP, self.limit - len(found)))))
+                taken = await cursor.to_list(min(max(_STEP, self.limit // 16), self.limit - len(found)))
+                step = list(map(pages.stored_of, taken))
                 if not step:
                     return found, False
                 found += step
