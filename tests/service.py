@@ -46,7 +46,9 @@ class Process:
             self.popen = subprocess.Popen(
                 [sys.executable, "-m", self.module], cwd=ROOT, env=self.environment, stdout=out, stderr=out
             )
-        deadline = time.monotonic() + 30
+        deadline = (
+            time.monotonic() + 90
+        )  # the store makes its indexes first, which a machine with much to do takes long for
         while True:
             try:
                 if httpx.get(f"http://127.0.0.1:{self.port}{self.health}").status_code == 200:
