@@ -11,11 +11,15 @@ from api.schemas.access import TenantIn, TokenIn
 from api.schemas.catalogue import CatalogueIn
 from api.schemas.events import BulkEventIn, EventIn, Problem
 from api.schemas.facets import FacetsIn
+from api.schemas.jobs import ExportIn
+from api.schemas.reindex import ReindexIn
 from api.schemas.searches import SavedSearchIn, SearchIn
 from api.schemas.viewers import ViewerLinkIn
 from core.access import ROLE_PERMISSIONS, Permission, Role
 from core.event import KEYWORD_FIELDS
 from core.query import DEFAULT_LIMIT, MAX_LIMIT
+from core.stats import MAX_TOP
+from core.stats_request import DEFAULT_TOP
 
 _Parameter = dict[str, Any]
 _PERMISSION: Final = "x-permission"
@@ -98,7 +102,9 @@ _BODIES: Final[tuple[type[BaseModel], ...]] = (
     EventIn,
     BulkEventIn,
     CatalogueIn,
+    ExportIn,
     FacetsIn,
+    ReindexIn,
     SavedSearchIn,
     SearchIn,
     TenantIn,
@@ -179,6 +185,38 @@ SEARCH_PARAMETERS: Final[list[_Parameter]] = [
     ),
     _parameter("cursor", "`next_cursor` of the page before; the query must be the same."),
     FIELDS_PARAMETER,
+]
+
+
+STATS_PARAMETERS: Final[list[_Parameter]] = [
+    *(p for p in SEARCH_PARAMETERS if p["name"] not in ("sort", "limit", "cursor", "fields")),
+    _parameter(
+        "interval",
+        "Of the counts over time: `auto`, `none`, seconds, minutes or hours that divide a day (`15m`), or `1d`, `1w`, "
+        "`1M`, `1q` or `1y`.",
+        {"type": "string", "default": "auto"},
+        example="1d",
+    ),
+    _parameter(
+        "time_zone",
+        "Whose days and hours the intervals are: an IANA name.",
+        {"type": "string", "default": "UTC"},
+        example="Europe/Berlin",
+    ),
+    _parameter(
+        "over",
+        "The time to count over: `timestamp`, `received_at`, or `facet.<name>` of a date.",
+        {"type": "string", "default": "timestamp"},
+    ),
+    _filter("by", "Count by the values of this named field or `facet.<name>`."),
+    _parameter(
+        "top",
+        "How many values `by` shows; the others are counted together.",
+        {"type": "integer", "minimum": 1, "maximum": MAX_TOP, "default": DEFAULT_TOP},
+    ),
+    _filter("distinct", "Count the different values of this named field or `facet.<name>`."),
+    _filter("percentiles", "Percentiles of `facet.<name>`, a number."),
+    _parameter("percents", "Which percentiles, with commas between.", {"type": "string", "default": "50,90,95,99"}),
 ]
 
 

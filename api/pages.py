@@ -14,7 +14,7 @@ from api.openapi import example_of
 from api.schemas.events import EventOut
 from core import instant
 from core.projection import Projection
-from core.search import Answer
+from core.search import Answer, Watermark
 
 # A page of 1,000 large events is thinned in steps, between which others are served.
 _STEP_BYTES: Final = 256 * 1024
@@ -46,6 +46,14 @@ def projection_of(request: Request) -> Projection | None:
     return Projection.parse(written) if written else None
 
 
+def watermark_json(mark: Watermark) -> dict[str, Any]:
+    through = mark.complete_through
+    return {
+        "complete_through": None if through is None else instant.to_text(through),
+        "rebuilding": mark.rebuilding,
+    }
+
+
 async def _thinned(bodies: list[bytes], projection: Projection) -> list[bytes]:
     thinned: list[bytes] = []
     size = 0
@@ -60,16 +68,12 @@ async def _thinned(bodies: list[bytes], projection: Projection) -> list[bytes]:
 
 def _page_json(answer: Answer) -> bytes:
     """The page as JSON; the events' bytes go in as they are."""
-    mark = answer.watermark
     tail = _encode(
         {
             "next_cursor": answer.next_cursor,
             "total": answer.total,
             "total_relation": "exact" if answer.total_exact else "at_least",
-            "watermark": {
-                "complete_through": None if mark.complete_through is None else instant.to_text(mark.complete_through),
-                "rebuilding": mark.rebuilding,
-            },
+            "watermark": watermark_json(answer.watermark),
             "answered_by": answer.answered_by,
         }
     )

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import dataclass
 from typing import cast
 
-from starlette.requests import Request
+from starlette.requests import HTTPConnection
 
 from api.auth import Authenticator
 from api.bodies import Admission
@@ -17,6 +18,8 @@ from core.export.source import Source
 from core.ingest import Ingest
 from core.search import Search
 from core.settings import Settings
+from core.statistics import Counter
+from core.streams import StreamHub
 from core.wiring import Backends
 
 
@@ -31,10 +34,14 @@ class State:
     ingest: Ingest
     catalogues: CatalogueCache
     search: Search
+    counter: Counter
     exports: Source
     export_slots: ExportSlots
+    streams: StreamHub
+    strangers: asyncio.Semaphore
+    """WebSockets that have not shown a token yet."""
 
 
-def state_of(request: Request) -> State:
+def state_of(connection: HTTPConnection) -> State:
     """The running process's state."""
-    return cast(State, request.app.state.ocelot)
+    return cast(State, connection.app.state.ocelot)

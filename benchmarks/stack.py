@@ -21,6 +21,7 @@ import psutil
 import pymongo
 
 from benchmarks.servers import api, server, settings_of, token_of
+from core import instant
 from core.adapters.index import mapping
 from core.adapters.index.client import Client
 from core.adapters.index.opensearch import OpenSearchIndex
@@ -163,7 +164,7 @@ def _send_all(client: Http, path: str, bodies: Sequence[bytes], kind: str) -> No
 
 async def _bulk_bodies(events: Sequence[bytes]) -> list[bytes]:
     """What the consumer would send to the index for these events."""
-    kept = _Kept()
+    kept = Kept()
     tenant = Tenant("benchmark", "benchmark", b"\0" * 32, 0)
     scope = for_system(tenant.id, "benchmark")
     ingest = Ingest(cast("GroupCommit", kept))
@@ -176,14 +177,18 @@ async def _bulk_bodies(events: Sequence[bytes]) -> list[bytes]:
     return kept.bodies
 
 
-class _Kept:
+class Kept:
     """In place of group commit and of the index: keeps what it is given."""
 
     def __init__(self) -> None:
         self.records: list[Record] = []
         self.bodies: list[bytes] = []
 
-    async def submit(self, records: Sequence[Record]) -> list[tuple[int, int, Exception]]:
+    @contextmanager
+    def stamping(self) -> Iterator[int]:
+        yield instant.now_us()
+
+    async def submit(self, records: Sequence[Record], stamp: int) -> list[tuple[int, int, Exception]]:
         self.records += records
         return []
 

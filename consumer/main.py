@@ -10,14 +10,18 @@ from collections.abc import Callable, Coroutine, Iterator
 from typing import Any
 
 from consumer.health import HealthServer
+from consumer.jobs.export import ExportHandler
 from consumer.jobs.frontier import Frontier
 from consumer.jobs.outbox import OutboxDrain
 from consumer.jobs.rebuild import Rebuild
+from consumer.jobs.reindex import Reindex
 from consumer.jobs.runner import Handler, JobRunner
 from consumer.jobs.schedule import every
 from consumer.loop import Loop
 from consumer.pipeline import Pipeline
 from core import telemetry
+from core.export.source import Source
+from core.jobs import EXPORT, REINDEX
 from core.settings import BadSettings, Settings, load
 from core.wiring import Backends, open_backends
 
@@ -63,7 +67,11 @@ async def consume(settings: Settings) -> None:
 
 def _handlers(settings: Settings, backends: Backends) -> dict[str, Handler]:
     """What each kind of job does; every kind of `core.jobs.NEEDS` has a handler here."""
-    return {}
+    source = Source(backends.store, backends.index, backends.ledger)
+    return {
+        EXPORT: ExportHandler(backends.control, source, backends.archive),
+        REINDEX: Reindex(backends.jobs, backends.control, backends.store, backends.index, backends.ledger),
+    }
 
 
 def _jobs(

@@ -10,13 +10,13 @@ from typing import Final
 
 from core import cursor
 from core.errors import Unavailable, UnboundedQuery
-from core.ports import EventIndex, EventStore, Ledger, Stored
+from core.ports import EventIndex, EventStore, Ledger, Rebuilding, Stored
+from core.ports.ledger import REBUILD_NOTICE
 from core.query import EventQuery, Page, Position
 from core.restriction import restricted_page
 from core.tenant import Tenant, TenantScope
 from core.turns import Turns
 
-_WATERMARK_AGE: Final = 1.0
 _WATERMARKS: Final = 1000
 _POLL: Final = (0.02, 0.25)
 LOOKS_AT_ONCE: Final = 16
@@ -30,6 +30,8 @@ class Watermark:
 
     complete_through: int | None
     rebuilding: bool
+    behind: bool = False
+    """Whether the index may lack events until then."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +65,7 @@ class Search:
         self._ledger = ledger
         self._total_bound = total_bound
         self._looks = Turns(LOOKS_AT_ONCE, LOOKS_OF_A_TENANT)
-        self._complete_through: dict[str, tuple[float, int | None]] = {}
+        self._marks: dict[str, tuple[float, Watermark]] = {}
 
     async def page(self, scope: TenantScope, tenant: Tenant, page: Page) -> Answer:
         """One page of a query.
@@ -74,7 +76,7 @@ class Search:
         """
         page, after = cursor.open_(tenant, restricted_page(scope, page))
         # The watermark is read first: it must not claim what came after the search.
-        watermark = await self._watermark(scope)
+        watermark = await self.watermark(scope)
         found, answered_by = await self._find(scope, page, after, watermark)
         next_cursor = None
         if found.more and found.last:
@@ -104,7 +106,7 @@ class Search:
         self, scope: TenantScope, page: Page, after: Position | None, watermark: Watermark
     ) -> tuple[_Found, str]:
         # What the store began, it goes on with: an index that is not complete yet would skip events of the first page.
-        if (watermark.rebuilding or page.from_store) and not page.query.needs_index:
+        if (watermark.behind or page.from_store) and not page.query.needs_index:
             try:
                 return await self._find_in_store(scope, page.query, after, page.limit), "store"
             except UnboundedQuery:
@@ -113,6 +115,8 @@ class Search:
         try:
             return await self._find_in_index(scope, page.query, after, page.limit), "index"
         except Unavailable as error:
+            if error.dependency == "index":
+                self._marks.clear()  # it may come back empty
             if error.dependency != "index" or page.query.needs_index:
                 raise
         return await self._find_in_store(scope, page.query, after, page.limit), "store"
@@ -138,13 +142,22 @@ class Search:
         last = Position(getattr(shown[-1], query.sort), shown[-1].id) if shown else None
         return _Found(shown, last, len(found.events) > limit, found.total, found.total_exact)
 
-    async def _watermark(self, scope: TenantScope) -> Watermark:
-        rebuilding = await self._ledger.rebuilding(scope.tenant_id)
+    async def watermark(self, scope: TenantScope) -> Watermark:
+        """What an answer that is begun now will be complete through, as it was read up to `REBUILD_NOTICE` ago.
+
+        Read for each page, it would be two more round trips to the store.
+        """
         now = time.monotonic()
-        known = self._complete_through.get(scope.tenant_id)
-        if known is None or now - known[0] > _WATERMARK_AGE:
-            known = (now, await self._ledger.complete_through(scope.tenant_id))
-            if len(self._complete_through) >= _WATERMARKS:
-                self._complete_through.clear()
-            self._complete_through[scope.tenant_id] = known
-        return Watermark(known[1], rebuilding)
+        known = self._marks.get(scope.tenant_id)
+        if known is None or now - known[0] > REBUILD_NOTICE:
+            complete_through, rebuilding = await asyncio.gather(
+                self._ledger.complete_through(scope.tenant_id), self._ledger.rebuilding(scope.tenant_id)
+            )
+            if len(self._marks) >= _WATERMARKS:
+                self._marks.clear()
+            known = self._marks[scope.tenant_id] = (now, _watermark(complete_through, rebuilding))
+        return known[1]
+
+
+def _watermark(complete_through: int | None, rebuilding: Rebuilding) -> Watermark:
+    return Watermark(complete_through, bool(rebuilding), rebuilding is Rebuilding.BEHIND)

@@ -28,6 +28,12 @@ def values(facet: Facet, body: bytes) -> list[Any]:
     return [value for value in (_read(facet.type, leaf) for leaf in found) if value is not None]
 
 
+def address(text: str) -> str:
+    """An address as it is shown; raises ValueError."""
+    found = ipaddress.ip_address(text)
+    return str(getattr(found, "ipv4_mapped", None) or found)
+
+
 def shown(kind: FacetType, value: Any) -> Any:
     """A value as the index is given it."""
     return instant.to_text(value) if kind is FacetType.DATE else value
@@ -60,7 +66,6 @@ def _read(kind: FacetType, leaf: Any) -> Any:
         if kind is FacetType.DATE:
             us = instant.from_text(text)
             return us if 0 <= us < 9_214_646_400_000_000 else None
-        address = ipaddress.ip_address(text)
-        return str(getattr(address, "ipv4_mapped", None) or address)
+        return address(text)
     except ValueError:
         return None

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Final
 
 from core.errors import Unavailable
+from core.ports.ledger import REBUILD_NOTICE
 from core.settings import Settings
 from core.wiring import open_backends
 from infra.local.servers import Server, free_port, start_index, start_store
@@ -61,6 +62,7 @@ class Stack:
             "OCELOT_HOME": str(self.home),
             "MONGODB_URL": f"mongodb://127.0.0.1:{self.store_port}/?w=majority&journal=true",
             "OPENSEARCH_URL": f"http://127.0.0.1:{self.index_port}",
+            "ARCHIVE_URL": (self.home.resolve() / "archive").as_uri(),
             "OCELOT_INDEX_REPLICAS": "0",
             "OCELOT_REBUILD_ON_START": "true",
             "OCELOT_HOST": "127.0.0.1",
@@ -138,12 +140,13 @@ class Stack:
 async def _say_rebuilding(stack: Stack) -> None:
     """Mark every tenant's index as being rebuilt, until the consumer, which starts after it, has looked.
 
-    Without it, answers from the new and empty index called themselves complete for 5 s.
+    Without it, answers from the new and empty index called themselves complete for 5 s. Every reader knows on return.
     """
     async with open_backends(Settings.model_validate(stack.environment)) as backends:
         with contextlib.suppress(Unavailable):
             for tenant in await backends.control.tenants():
                 await backends.ledger.set_rebuilding(tenant.id, True)
+    await asyncio.sleep(REBUILD_NOTICE)
 
 
 def _answers(url: str) -> bool:

@@ -28,6 +28,7 @@ _MAKERS: Final[dict[str, tuple[str, str]]] = {
     "client_id": ("POST /api/v1/tenants", "key.client_id"),
     "client_secret": ("POST /api/v1/tenants", "key.client_secret"),
     "search_id": ("POST /api/v1/searches", "id"),
+    "link_id": ("POST /api/v1/viewer-links", "id"),
     "version": ("PUT /api/v1/catalogue", "version"),
     "export_id": ("POST /api/v1/exports", "id"),
     "job_id": ("POST /api/v1/exports", "id"),

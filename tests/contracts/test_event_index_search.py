@@ -13,7 +13,16 @@ from hypothesis import strategies as st
 from core.errors import InvalidQuery
 from core.event import FREE_FIELDS, decode_stored
 from core.ports import IndexDocument, IndexOutcome
-from core.query import Condition, During, EventQuery, Match, Position, Range, Text, Value
+from core.query import (
+    Condition,
+    During,
+    EventQuery,
+    Match,
+    Position,
+    Range,
+    Text,
+    Value,
+)
 from tests import brute, brute_text
 from tests.contracts.index_events import NOW, PLACEMENT, real_lines, stamped, wrapped
 from tests.contracts.index_servers import Bench, any_index, bench, index_url, shared_bench
@@ -254,21 +263,6 @@ async def test_times_are_exact_to_the_microsecond(bench: Bench) -> None:
     assert [hit.position.us for hit in hits] == moments
     for us in moments:
         await bench.agrees(EventQuery(timestamp=Range(us, us + 1)), documents)
-
-
-async def test_the_largest_query_is_answered(shared_bench: Bench, events: list[IndexDocument]) -> None:
-    conditions = [Condition(f"metadata.p{n}", (Value("", Match.EXISTS), Value("x")), True) for n in range(40)]
-    many = tuple(Value(f"{n}", Match.PREFIX) for n in range(176))
-    query = EventQuery(
-        text=" ".join(["login"] + [f"w{n}" for n in range(31)]),
-        conditions=(*conditions, Condition("metadata.k", many, True)),
-    )
-    await shared_bench.agrees(query, events)
-
-
-async def test_too_many_words_are_the_readers_fault(shared_bench: Bench) -> None:
-    with pytest.raises(InvalidQuery, match="32 words"):
-        await shared_bench.page(EventQuery(text=" ".join(f"w{n}" for n in range(33))))
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import uuid
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -16,7 +17,9 @@ from core.ids import uuid7s
 from core.jobs import EXPORT, Job, JobState
 from core.placement import place, read_alias, write_alias
 from tests import census
+from tests.flow.exports import done, done_export, link_of
 from tests.service import Client, Service
+from tests.streams import Follower, Socket
 
 EVENTS = 30
 REQUEST = {"X-Request-Id": "same-for-all"}
@@ -159,6 +162,26 @@ def read_one(pair: Pair) -> None:
     assert (answer.status_code, answer.content) == (404, unknown.content)
 
 
+def count(pair: Pair) -> None:
+    asked = {"interval": "1h", "by": ["user_id", "request_id"], "top": 1000, "distinct": ["request_id", "ip_address"]}
+    sent = Counter(event(n)["request_id"] for n in range(EVENTS))
+    for query in ({}, {"q": "ledger"}, {"metadata.of.the": "ledger"}, {"from": "2026-10-20T00:00:00Z"}, {"id": "!x"}):
+        answer = silent(pair, pair.mine.get("/logs/stats", params={**asked, **query})).json()
+        assert answer["total"]["count"] == EVENTS, query
+        assert sum(bucket["count"] for bucket in answer["timeline"]["buckets"]) == EVENTS
+        assert answer["groups"][0]["values"] == [{"value": "ana", "count": EVENTS}]
+        assert {group["value"]: group["count"] for group in answer["groups"][1]["values"]} == sent
+        assert [figure["count"] for figure in answer["distinct"]] == [len(sent), 1]
+    answer = silent(pair, pair.mine.get("/logs/stats", params={"id": pair.their_ids, "by": "user_id"})).json()
+    assert (answer["total"]["count"], answer["groups"][0]["values"]) == (0, [])
+    declared = {"facets": [{"name": "theirs", "path": "metadata.n", "type": "number"}]}
+    assert pair.theirs.put("/facets", json=declared).status_code == 200
+    unknown = pair.mine.get("/logs/stats", params={"percentiles": "facet.nobodys"}, headers=REQUEST)
+    answer = pair.mine.get("/logs/stats", params={"percentiles": "facet.theirs"}, headers=REQUEST)
+    assert (answer.status_code, answer.content) == (400, unknown.content)
+    assert pair.theirs.put("/facets", json={"facets": []}).status_code == 200
+
+
 def facets(pair: Pair) -> None:
     """The same name may stand for different paths; neither declaration shows in the other."""
     declared = {"facets": [{"name": "which", "path": "metadata.of.the", "type": "keyword"}]}
@@ -272,11 +295,65 @@ def catalogue(pair: Pair) -> None:
     assert pair.theirs.put("/catalogue", json={"mode": "off", "actions": {}}).json()["version"] == version + 2
 
 
+def reindex(pair: Pair) -> None:
+    """Neither the other's events nor its index is reached."""
+    answer = silent_of(pair, pair.mine.post("/logs/index/bulk", json={"ids": [pair.my_ids[0], *pair.their_ids[:3]]}))
+    statuses = [item["status"] for item in answer.json()["items"]]
+    assert statuses == ["present", "not_found", "not_found", "not_found"]
+    unknown = pair.mine.post("/logs/index/bulk", json={"ids": [str(uuid.uuid4())]}).json()["items"][0]
+    assert answer.json()["items"][1] | {"id": ""} == unknown | {"id": ""}
+
+
+def viewer_links(pair: Pair) -> None:
+    body = {"filter": {"field": "user_id", "equals": "ana"}, "label": "theirs alone"}
+    made = pair.theirs.post("/viewer-links", json=body).json()
+    listed = silent(pair, pair.mine.get("/viewer-links"))
+    assert made["id"] not in listed.text
+    unknown = pair.mine.delete(f"/viewer-links/{'0' * 32}", headers=REQUEST)
+    answer = silent(pair, pair.mine.delete(f"/viewer-links/{made['id']}", headers=REQUEST))
+    assert (answer.status_code, answer.content) == (404, unknown.content)
+    own = silent(pair, pair.mine.post("/viewer-links", json=body)).json()
+    with Client(str(pair.mine.base_url).removesuffix("/api/v1/"), own["token"]) as viewer:
+        found = silent(pair, viewer.get("/logs", params={"limit": 1000})).json()
+        assert {each["id"] for each in found["data"]} == set(pair.my_ids)
+        assert viewer.get(f"/logs/{pair.their_ids[0]}").status_code == 404
+
+
 def replace_catalogue(pair: Pair) -> None:
     before = pair.theirs.get("/catalogue").content
     answer = silent(pair, pair.mine.put("/catalogue", json={"mode": "off", "actions": {"mine": {}}}))
     assert answer.json()["version"] == 1
     assert pair.theirs.get("/catalogue").content == before
+
+
+def start_export(pair: Pair) -> None:
+    made = silent(pair, pair.mine.post("/exports", json={"search": {"query": {"field": "user_id", "equals": "ana"}}}))
+    content = httpx.get(str(pair.mine.base_url.copy_with(path=link_of(done(pair.mine, made.json()["id"]))))).text
+    assert sum(id_ in content for id_ in pair.my_ids) == EVENTS
+    assert not [secret for secret in pair.secrets if secret in content]
+
+
+def list_exports(pair: Pair) -> None:
+    theirs = done_export(pair.theirs)["id"]
+    listed = silent(pair, pair.mine.get("/exports", params={"limit": 1000})).json()["data"]
+    assert theirs not in [job["id"] for job in listed]
+
+
+def of_an_export(method: str, path: str = "/exports/{}") -> Callable[[Pair], None]:
+    def check(pair: Pair) -> None:
+        theirs = done_export(pair.theirs)["id"]
+        refused_as_unknown(pair, method, path, theirs)
+        assert pair.theirs.get(f"/exports/{theirs}").json()["state"] == "done"
+
+    return check
+
+
+def download(pair: Pair) -> None:
+    """A link is for whoever has it; one made of two tenants' links is for nobody."""
+    mine, theirs = (link_of(done_export(client)).rsplit("/", 1)[1] for client in (pair.mine, pair.theirs))
+    for cut in range(7, len(mine), 7):
+        answer = silent(pair, pair.mine.get(f"/downloads/{mine[:cut]}{theirs[cut:]}"))
+        assert answer.status_code == 403
 
 
 def exchange_key(pair: Pair) -> None:
@@ -306,6 +383,26 @@ def tells_nothing(path: str) -> Callable[[Pair], None]:
     return check
 
 
+def follow(pair: Pair) -> None:
+    """Each sends; the one's streams, by either way, hold nothing of the other's, and its places are no good here."""
+    with Follower(pair.mine) as mine, Follower(pair.theirs) as theirs, Socket(pair.mine) as socket:
+        for follower in (mine, theirs, socket):
+            follower.started()
+        sent = [pair.theirs.ingest({"action": "theirs", "user_id": "ana"}) for _ in range(3)]
+        own = [pair.mine.ingest({"action": "mine", "user_id": "ana"}) for _ in range(3)]
+        assert sorted(theirs.events(3)) == sorted(sent)
+        assert sorted(mine.events(3)) == sorted(socket.events(3)) == sorted(own)
+        told = "".join(mine.raw + socket.raw)
+        assert not [secret for secret in (*pair.secrets, *sent) if secret in told]
+        foreign = theirs.last_id
+    answers = [
+        silent(pair, pair.mine.get("/logs/stream", headers={"Last-Event-ID": last, **REQUEST}))
+        for last in (foreign, "A" * len(foreign))
+    ]
+    assert {(answer.status_code, answer.json()["code"]) for answer in answers} == {(400, "bad_last_event_id")}
+    assert answers[0].content == answers[1].content
+
+
 CASES: dict[tuple[str, str], Callable[[Pair], None]] = {
     ("post", "/api/v1/logs"): send_one,
     ("post", "/api/v1/logs/bulk"): send_many,
@@ -314,9 +411,16 @@ CASES: dict[tuple[str, str], Callable[[Pair], None]] = {
     ("get", "/api/v1/logs/trace/{trace_id}"): story("trace"),
     ("get", "/api/v1/logs/request/{request_id}"): story("request"),
     ("get", "/api/v1/logs/export"): export,
+    ("get", "/api/v1/logs/stream"): follow,
     ("get", "/api/v1/logs/{event_id}"): read_one,
+    ("get", "/api/v1/logs/stats"): count,
     ("get", "/api/v1/facets"): facets,
     ("put", "/api/v1/facets"): facets,
+    ("post", "/api/v1/exports"): start_export,
+    ("get", "/api/v1/exports"): list_exports,
+    ("get", "/api/v1/exports/{export_id}"): of_an_export("GET"),
+    ("delete", "/api/v1/exports/{export_id}"): of_an_export("DELETE"),
+    ("get", "/api/v1/downloads/{link}"): download,
     ("get", "/api/v1/jobs/{job_id}"): read_job,
     ("post", "/api/v1/jobs/{job_id}/retry"): retry_job,
     ("get", "/api/v1/logs/{event_id}/changes"): read_changes,
@@ -326,6 +430,10 @@ CASES: dict[tuple[str, str], Callable[[Pair], None]] = {
     ("put", "/api/v1/searches/{search_id}"): of_a_search("PUT", json=SAVED | {"name": "stolen"}),
     ("delete", "/api/v1/searches/{search_id}"): of_a_search("DELETE"),
     ("get", "/api/v1/searches/{search_id}/results"): run_search,
+    ("post", "/api/v1/logs/index/bulk"): reindex,
+    ("post", "/api/v1/viewer-links"): viewer_links,
+    ("get", "/api/v1/viewer-links"): viewer_links,
+    ("delete", "/api/v1/viewer-links/{link_id}"): viewer_links,
     ("get", "/api/v1/catalogue"): catalogue,
     ("get", "/api/v1/catalogue/versions"): catalogue,
     ("get", "/api/v1/catalogue/versions/{version}"): catalogue,

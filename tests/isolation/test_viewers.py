@@ -118,6 +118,23 @@ def test_an_export_holds_what_the_filter_finds(log: Log, viewer: Client, asked: 
     assert {json.loads(line)["id"] for line in answer.text.splitlines()} == set(log.mine)
 
 
+def test_the_figures_are_those_of_what_the_filter_finds(log: Log, viewer: Client) -> None:
+    counted = {"by": ["user_id", "action"], "distinct": "user_id", "interval": "1s"}
+    for asked in ({}, {"q": "read"}, {"user_id": "!nobody"}, {"id": [*log.mine, *log.others]}, {"interval": "none"}):
+        answer = log.silent(viewer.get("/logs/stats", params={**counted, **asked})).json()
+        assert answer["total"]["count"] == 10, asked
+        assert answer["groups"][0]["values"] == [{"value": "ana", "count": 10}]
+        assert (answer["groups"][0]["other"], answer["groups"][0]["missing"], answer["distinct"][0]["count"]) == (
+            0,
+            0,
+            1,
+        )
+        if answer["timeline"] is not None:
+            assert [bucket["count"] for bucket in answer["timeline"]["buckets"]] == [1] * 10
+    answer = viewer.get("/logs/stats", params={"user_id": "ben", "by": "user_id"}).json()
+    assert (answer["total"]["count"], answer["groups"][0]["values"]) == (0, [])
+
+
 @pytest.mark.parametrize("path", ["/logs/trace/t", "/logs/request/r"])
 def test_a_story_tells_what_the_filter_finds(log: Log, viewer: Client, path: str) -> None:
     answer = log.silent(viewer.get(path)).json()

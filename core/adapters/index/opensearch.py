@@ -5,20 +5,22 @@ from __future__ import annotations
 import re
 import zlib
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Any, Final, TypeVar
+from typing import Any, Final
 
 import msgspec
 
-from core.adapters.index import bulk, dsl, ladder, mapping
+from core.adapters.index import aggregation, answers, bulk, dsl, ladder, mapping
 from core.adapters.index.client import DEADLINE, WRITE_DEADLINE, Client, error_of
 from core.adapters.index.derived import derived_fields, facet_fields
+from core.adapters.index.generations import Generations
 from core.adapters.index.verdict import Verdict, verdict
 from core.errors import Invalid, Unavailable
 from core.facets import Facet
 from core.placement import NAME as PLACEMENT
-from core.placement import PREFIX, read_alias, write_alias
-from core.ports import Hit, HitPage, IndexDocument, IndexOutcome
+from core.placement import PREFIX, next_alias, read_alias, write_alias
+from core.ports import Generation, Hit, HitPage, IndexDocument, IndexOutcome
 from core.query import EventQuery, Position
+from core.stats import Ask, Figures, Target
 from core.tenant import TenantScope
 
 # A tenant without events has no alias yet: an empty answer, no error.
@@ -26,38 +28,12 @@ _LENIENT: Final = {"ignore_unavailable": "true", "allow_no_indices": "true"}
 _encode: Final = msgspec.json.Encoder().encode
 
 _Outcomes = dict[int, IndexOutcome | Exception]
-_Answer = TypeVar("_Answer")
-
-
-class _Total(msgspec.Struct, frozen=True):
-    value: int
-    relation: str
-
-
-class _Hit(msgspec.Struct, frozen=True):
-    sort: tuple[int, str]
-
-
-class _Hits(msgspec.Struct, frozen=True):
-    hits: list[_Hit] = []
-    total: _Total | None = None
-
-
-class _Shards(msgspec.Struct, frozen=True):
-    failed: int = 0
-
-
-class _Found(msgspec.Struct, frozen=True):
-    timed_out: bool
-    shards: _Shards = msgspec.field(name="_shards")
-    hits: _Hits = _Hits()
 
 
 class _Count(msgspec.Struct, frozen=True):
     count: int
 
 
-_found: Final = msgspec.json.Decoder(_Found).decode
 _count: Final = msgspec.json.Decoder(_Count).decode
 _names: Final = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 
@@ -94,11 +70,12 @@ class OpenSearchIndex:
         self._shards = shards
         self._replicas = replicas
         self._facets_of = facets_of
+        self._generations = Generations(client, shards, replicas)
         self._with_slots: set[str] = set()
         """Aliases whose indices are known to have every facet's slot."""
 
     async def index(
-        self, scope: TenantScope, placement: str, documents: Sequence[IndexDocument]
+        self, scope: TenantScope, placement: str, documents: Sequence[IndexDocument], *, beside: bool = False
     ) -> list[IndexOutcome | Exception]:
         """See the port. Raises ValueError, and sends nothing, when a document is not one line or another tenant's."""
         if not PLACEMENT.fullmatch(placement):
@@ -106,11 +83,11 @@ class OpenSearchIndex:
         for document in documents:
             bulk.check(document, scope.tenant_id)
         declared = await self._facets_of(scope.tenant_id) if documents else ()
-        if declared:
+        if declared and not beside:
             await self._ensure_slots(write_alias(scope.tenant_id, placement))
         facets = [facet_fields(d.body, declared) for d in documents] if declared else [b""] * len(documents)
         entries = {n: bulk.entry(d.id, d.body, derived_fields(d.body) + facets[n]) for n, d in enumerate(documents)}
-        verdicts = await self._write(scope.tenant_id, placement, entries)
+        verdicts = await self._write(scope.tenant_id, placement, entries, beside)
         outcomes = _settled(verdicts, IndexOutcome.INDEXED)
         for rung in ladder.RUNGS:
             refused = [n for n in range(len(documents)) if n not in outcomes]
@@ -122,19 +99,21 @@ class OpenSearchIndex:
                     entries[n] = rung(documents[n].id, documents[n].body, facets[n])
                 except (ValueError, RecursionError) as error:
                     outcomes[n] = Invalid(f"the event is no JSON: {error}")
-            verdicts = await self._write(scope.tenant_id, placement, entries)
+            verdicts = await self._write(scope.tenant_id, placement, entries, beside)
             outcomes |= _settled(verdicts, IndexOutcome.REDUCED)
         return [outcomes.get(n) or _given_up(verdicts[n]) for n in range(len(documents))]
 
-    async def _write(self, tenant_id: str, placement: str, entries: dict[int, bytes]) -> dict[int, Verdict]:
+    async def _write(
+        self, tenant_id: str, placement: str, entries: dict[int, bytes], beside: bool
+    ) -> dict[int, Verdict]:
         """CREATED, PRESENT, REFUSED or DOUBTFUL for each entry; raises for what is no document's fault."""
-        alias = write_alias(tenant_id, placement)
+        alias = next_alias(tenant_id, placement) if beside else write_alias(tenant_id, placement)
         verdicts: list[Verdict] = []
         lines = list(entries.values())
         for batch in bulk.batches(lines):
             body = b"".join(lines[batch])
             answers = await self._bulk(alias, body)
-            if Verdict.NO_ALIAS in answers:
+            if Verdict.NO_ALIAS in answers and not beside:
                 await self._create(tenant_id, placement)
                 answers = await self._bulk(alias, body)
             if len(answers) != batch.stop - batch.start:
@@ -152,7 +131,7 @@ class OpenSearchIndex:
         text = await self._client.call(
             "POST", f"/{alias}/_bulk", params, body, writes=True, content_type="application/x-ndjson"
         )
-        return [verdict(result.status, result.error) for result in _decoded(bulk.results, text)]
+        return [verdict(result.status, result.error) for result in answers.decoded(bulk.results, text)]
 
     async def _ensure_slots(self, alias: str) -> None:
         """Give the indices behind `alias` the slots of facets, which one of an older version lacks."""
@@ -207,11 +186,39 @@ class OpenSearchIndex:
         path = f"/{read_alias(scope.tenant_id)}/_search"
         return _page(await self._client.call("POST", path, _LENIENT | params, _encode(body)), after, limit)
 
+    async def generations(self, scope: TenantScope) -> list[Generation]:
+        """See the port."""
+        return await self._generations.listing(scope)
+
+    async def begin(self, scope: TenantScope, generation: Generation) -> None:
+        """See the port."""
+        await self._generations.begin(scope, generation)
+
+    async def switch(self, scope: TenantScope, generation: Generation) -> None:
+        """See the port."""
+        await self._generations.switch(scope, generation)
+
+    async def drop_generation(self, scope: TenantScope, generation: Generation) -> None:
+        """See the port."""
+        await self._generations.drop(scope, generation)
+
+    async def aggregate(self, scope: TenantScope, query: EventQuery, ask: Ask) -> Figures:
+        """See the port."""
+        return await aggregation.aggregate(self._counting(scope, query), ask)
+
+    async def extent(self, scope: TenantScope, query: EventQuery, target: Target) -> tuple[int, int] | None:
+        """See the port."""
+        return await aggregation.extent(self._counting(scope, query), target)
+
+    def _counting(self, scope: TenantScope, query: EventQuery) -> aggregation.Count:
+        path = f"/{read_alias(scope.tenant_id)}/_search"
+        return aggregation.counting(self._client, path, _LENIENT, dsl.query_of(query, scope.tenant_id))
+
     async def count(self, scope: TenantScope) -> int:
         """See the port."""
         await self.refresh(scope)
         path = f"/{read_alias(scope.tenant_id)}/_count"
-        return _decoded(_count, await self._client.call("GET", path, _LENIENT)).count
+        return answers.decoded(_count, await self._client.call("GET", path, _LENIENT)).count
 
     async def refresh(self, scope: TenantScope) -> None:
         """See the port."""
@@ -222,7 +229,7 @@ class OpenSearchIndex:
         """See the port. Names are looked up by pattern; what is deleted is named in full, behind an alias or not."""
         own = re.compile(re.escape(f"{PREFIX}{scope.tenant_id}-") + r"\d{4,8}-g\d+")
         path = f"/{PREFIX}{scope.tenant_id}-*/_alias"
-        names = _decoded(_names, await self._client.call("GET", path, {"expand_wildcards": "all"}))
+        names = answers.decoded(_names, await self._client.call("GET", path, {"expand_wildcards": "all"}))
         for name in filter(own.fullmatch, names):
             await self._client.call("DELETE", f"/{name}", {"ignore_unavailable": "true"}, writes=True)
 
@@ -232,13 +239,6 @@ class OpenSearchIndex:
 
     async def aclose(self) -> None:
         await self._client.aclose()
-
-
-def _decoded(decode: Callable[[str], _Answer], text: str) -> _Answer:
-    try:
-        return decode(text)
-    except ValueError as error:
-        raise Unavailable("index", f"not an answer of an index: {error}") from None
 
 
 def _settled(verdicts: dict[int, Verdict], created: IndexOutcome) -> _Outcomes:
@@ -255,10 +255,7 @@ def _given_up(last: Verdict) -> Invalid:
 
 
 def _page(text: str, after: Position | None, limit: int) -> HitPage:
-    found = _decoded(_found, text)
-    if found.timed_out or found.shards.failed:
-        # Part of an answer would skip events without a sign.
-        raise Unavailable("index", "the index answered in part")
+    found = answers.whole(text)
     hits = [Hit(hit.sort[1], dsl.position_of(hit.sort)) for hit in found.hits.hits]
     total = found.hits.total
     if total is None:

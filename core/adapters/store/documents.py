@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict
-from typing import Annotated, ClassVar
+from typing import Annotated, Any, ClassVar
 
 from beanie import Document, Indexed
-from pydantic import BaseModel
+from pydantic import BaseModel, model_validator
 from pymongo import ASCENDING
 
 from core.facets import Facet, Facets, FacetType
@@ -36,12 +36,17 @@ class TenantDocument(Document):
     created_at: int
     status: TenantStatus
     placements: list[PlacementRecord]
-    # No default_factory: Beanie reads lists of documents lazily, and passes over it for a field that is not there.
-    facets: tuple[FacetRecord, ...] = ()
-    facet_serial: int = 0
+    facets: tuple[FacetRecord, ...]
+    facet_serial: int
 
     class Settings:
         name = "tenants"
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_before_facets(cls, record: Any) -> Any:
+        """No defaults do this: on a class that Beanie has bound once, it puts expressions in their place."""
+        return {"facets": (), "facet_serial": 0, **record} if isinstance(record, dict) else record
 
     @classmethod
     def of(cls, tenant: Tenant) -> TenantDocument:
