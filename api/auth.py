@@ -8,7 +8,7 @@ import time
 from dataclasses import dataclass
 from typing import Final
 
-from starlette.requests import Request
+from starlette.requests import HTTPConnection, Request
 
 from api.tokens import TokenVerifier
 from core.access import Permission, permissions_of
@@ -27,6 +27,17 @@ class Access:
 
     scope: TenantScope
     tenant: Tenant
+
+
+def bearer_of(connection: HTTPConnection) -> str:
+    """The bearer token of a request; raises `Unauthenticated`."""
+    headers = connection.headers.getlist("authorization")
+    if len(headers) != 1:
+        raise Unauthenticated("one Authorization: Bearer header is needed")
+    kind, _, token = headers[0].partition(" ")
+    if kind.lower() != "bearer" or not token:
+        raise Unauthenticated("the Authorization header must be Bearer and a token")
+    return token.strip()
 
 
 class Authenticator:
@@ -52,7 +63,11 @@ class Authenticator:
 
     async def tenant_access(self, request: Request, permission: Permission) -> Access:
         """The caller's access to the tenant of its own token; raises `Unauthenticated` or `Forbidden`."""
-        claims = await self.claims(request)
+        return await self.token_access(bearer_of(request), permission)
+
+    async def token_access(self, token: str, permission: Permission) -> Access:
+        """The same for a token that was taken from elsewhere than the header."""
+        claims = await self._checked(token)
         if claims.tenant_id is None:
             raise Forbidden("a platform token reads and writes no tenant's log")
         tenant = await self.tenant(claims.tenant_id)
@@ -82,13 +97,10 @@ class Authenticator:
 
     async def claims(self, request: Request) -> Claims:
         """The claims of the request's bearer token, not revoked."""
-        headers = request.headers.getlist("authorization")
-        if len(headers) != 1:
-            raise Unauthenticated("one Authorization: Bearer header is needed")
-        kind, _, token = headers[0].partition(" ")
-        if kind.lower() != "bearer" or not token:
-            raise Unauthenticated("the Authorization header must be Bearer and a token")
-        claims = self._verifier.verify(token.strip())
+        return await self._checked(bearer_of(request))
+
+    async def _checked(self, token: str) -> Claims:
+        claims = self._verifier.verify(token)
         snapshot = self._snapshot or await self._refresh()
         if not snapshot.revoked.isdisjoint((claims.subject, claims.token_id, claims.maker)):
             raise Unauthenticated("the token was revoked", code="token_revoked")

@@ -25,13 +25,14 @@ from api.middleware import Envelope, unforeseen
 from api.openapi import describe_permissions, extra_schemas, without_the_frameworks_own
 from api.packing import Packing
 from api.problems import problem, problem_of
-from api.protocol import BoundedProtocol
+from api.protocol import BoundedProtocol, Server
 from api.routes import (
     access,
     catalogue,
     changes,
     docs,
     export,
+    exports,
     facets,
     jobs,
     logs,
@@ -39,6 +40,7 @@ from api.routes import (
     searching,
     service,
     stats,
+    stream,
     viewers,
 )
 from api.state import State
@@ -53,14 +55,19 @@ from core.keys import signing_key_pem
 from core.search import Search
 from core.settings import BadSettings, Settings, load
 from core.statistics import Counter
+from core.streams import Limits, StreamHub
 from core.wiring import Backends, open_backends
 
 log = logging.getLogger(__name__)
 PREFIX = "/api/v1"
 _BEAT_SECONDS = 1.0
+STREAMS_DRAIN_SECONDS = 5.0
+MAX_MESSAGE_BYTES = 64 * 1024
+"""Of a WebSocket's client, who sends a token and nothing else."""
 # `changes` is the last of the log's: a path of two steps that another of them answers is not an event's.
 _ROUTERS = (
     # Before the route of an event by its id:
+    stream.router,
     export.router,
     stats.router,
     logs.router,
@@ -68,6 +75,7 @@ _ROUTERS = (
     viewers.router,
     searching.router,
     searches.router,
+    exports.router,
     jobs.router,
     changes.router,
     facets.router,
@@ -83,12 +91,17 @@ Send events with a token of the role `writer` or `admin`, read them with `reader
 
 def create_app(settings: Settings) -> ASGIApp:
     """The whole application: the service behind its middleware, the hot routes beside the framework."""
+    return wrapped(create_service(settings))
+
+
+def wrapped(service: FastAPI) -> ASGIApp:
+    """The service behind its middleware."""
     hot = {
         ("POST", f"{PREFIX}/logs"): Route("/logs", logs.send_event),
         ("POST", f"{PREFIX}/logs/bulk"): Route("/logs/bulk", logs.send_events),
         ("GET", f"{PREFIX}/logs"): Route("/logs", logs.search_events),
     }
-    return Envelope(Packing(Direct(create_service(settings), hot)))
+    return Envelope(Packing(Direct(service, hot)))
 
 
 def create_service(settings: Settings) -> FastAPI:
@@ -133,6 +146,7 @@ def _lifespan(settings: Settings) -> Callable[[FastAPI], Any]:
                 asyncio.create_task(_beat_forever(state)),
             ]
             yield
+            await state.streams.aclose()
             await state.commit.drain()
             for task in tasks:
                 task.cancel()
@@ -164,6 +178,13 @@ def _state(settings: Settings, backends: Backends, key: SigningKey) -> State:
         catalogues=catalogues,
         exports=Source(backends.store, backends.index, backends.ledger),
         export_slots=ExportSlots(settings.max_exports, settings.max_tenant_exports),
+        streams=StreamHub(
+            backends.feed,
+            backends.store,
+            backends.ledger,
+            Limits(streams=settings.max_streams, tenant_streams=settings.max_tenant_streams),
+        ),
+        strangers=asyncio.Semaphore(stream.MAX_STRANGERS),
     )
 
 
@@ -232,17 +253,22 @@ def serve() -> None:
     telemetry.configure_logging(settings.log_level)
     # uvicorn raises the signal again once it has drained, and a drained process has not failed.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
-    uvicorn.run(
-        create_app(settings),
+    service = create_service(settings)
+    config = uvicorn.Config(
+        wrapped(service),
         host=settings.host,
         port=settings.port,
         http=BoundedProtocol,
+        ws="websockets-sansio",
+        ws_max_size=MAX_MESSAGE_BYTES,
+        ws_per_message_deflate=False,
         log_config=None,
         access_log=False,
         server_header=False,
         timeout_graceful_shutdown=20,
         backlog=2048,
     )
+    Server(config, lambda: service.state.ocelot.streams.drain(STREAMS_DRAIN_SECONDS)).run()
 
 
 if __name__ == "__main__":

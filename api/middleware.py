@@ -38,7 +38,7 @@ class Envelope:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
-            await self._app(scope, receive, send)
+            await self._other(scope, receive, send)
             return
         request_id = _request_id(scope)
         token = telemetry.request_id.set(request_id)
@@ -70,6 +70,24 @@ class Envelope:
             route = getattr(scope.get("route"), "path", "unmatched")
             _count(scope["method"], route, status).inc()
             _seconds(route).observe(time.perf_counter() - started)
+
+    async def _other(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """A WebSocket, whose handshake is answered with the request's id; or the process's start and end."""
+        if scope["type"] != "websocket":
+            await self._app(scope, receive, send)
+            return
+        request_id = _request_id(scope)
+        token = telemetry.request_id.set(request_id)
+
+        async def send_with_id(message: Message) -> None:
+            if message["type"] in ("websocket.accept", "websocket.http.response.start"):
+                message["headers"] = [*message.get("headers", ()), (b"x-request-id", request_id.encode())]
+            await send(message)
+
+        try:
+            await self._app(scope, receive, send_with_id)
+        finally:
+            telemetry.request_id.reset(token)
 
 
 # Bounded by routes, methods and statuses; looking a label up in the client's own table takes three times as long.

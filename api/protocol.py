@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 import uuid
+from collections.abc import Awaitable, Callable
 from http import HTTPStatus
 from typing import Any, Final
 
+import uvicorn
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from api.problems import problem
@@ -124,3 +127,17 @@ def _bytes_of(status: int, code: str, detail: str) -> bytes:
     response = problem(status, code, detail, request_id, headers=headers)
     head = b"".join(b"%s: %s\r\n" % pair for pair in response.raw_headers)
     return b"HTTP/1.1 %d %s\r\n%s\r\n%s" % (status, HTTPStatus(status).phrase.encode(), head, response.body)
+
+
+class Server(uvicorn.Server):
+    """Ends the streams before it waits for answers to be complete: theirs never are."""
+
+    def __init__(self, config: uvicorn.Config, drain: Callable[[], Awaitable[None]]) -> None:
+        super().__init__(config)
+        self._drain = drain
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        for server in self.servers:
+            server.close()  # a client that was told to go on elsewhere must not come back here
+        await self._drain()
+        await super().shutdown(sockets)

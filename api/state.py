@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import dataclass
 from typing import cast
 
-from starlette.requests import Request
+from starlette.requests import HTTPConnection
 
 from api.auth import Authenticator
 from api.bodies import Admission
@@ -18,6 +19,7 @@ from core.ingest import Ingest
 from core.search import Search
 from core.settings import Settings
 from core.statistics import Counter
+from core.streams import StreamHub
 from core.wiring import Backends
 
 
@@ -35,8 +37,11 @@ class State:
     counter: Counter
     exports: Source
     export_slots: ExportSlots
+    streams: StreamHub
+    strangers: asyncio.Semaphore
+    """WebSockets that have not shown a token yet."""
 
 
-def state_of(request: Request) -> State:
+def state_of(connection: HTTPConnection) -> State:
     """The running process's state."""
-    return cast(State, request.app.state.ocelot)
+    return cast(State, connection.app.state.ocelot)

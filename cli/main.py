@@ -8,6 +8,7 @@ from cli import stack, tenants
 from cli.import_command import import_command
 from cli.parked import parked
 from cli.search_command import search_command
+from cli.tail_command import tail_command
 
 app = typer.Typer(
     name="ocelot",
@@ -24,6 +25,7 @@ app.add_typer(tenants.tenant, name="tenant")
 app.command("token")(tenants.token)
 app.add_typer(parked, name="parked")
 app.command("search")(search_command)
+app.command("tail")(tail_command)
 app.command("import")(import_command)
 
 if __name__ == "__main__":

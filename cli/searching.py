@@ -105,6 +105,11 @@ def print_tables(found: Iterator[Page]) -> None:
         console.print(f"{shown:,} of {bound}{total:,} events", style="dim", highlight=False)
 
 
+def print_rows(events: Sequence[msgspec.Raw], *, header: bool) -> None:
+    """Some events as rows; the columns of all calls are in line."""
+    Console().print(_table(Page(list(events)), header=header))
+
+
 def _table(page: Page, *, header: bool) -> Table:
     # Fixed or proportional widths: the tables of all pages line up.
     table = Table(box=None, show_header=header, expand=True, padding=(0, 1, 0, 0), header_style="bold")
@@ -130,14 +135,15 @@ def _printable(value: str) -> str:
 
 def _page_of(response: httpx.Response) -> Page:
     if response.status_code != 200:
-        raise UserError(_said(response))
+        raise UserError(said(response))
     try:
         return _decode_page(response.content)
     except (msgspec.DecodeError, UnicodeDecodeError):
         raise UserError(f"{response.request.url.copy_with(query=None)} is not Ocelot's search") from None
 
 
-def _said(response: httpx.Response) -> str:
+def said(response: httpx.Response) -> str:
+    """What a problem says, for people."""
     try:
         problem = msgspec.json.decode(response.content, type=_Problem)
     except (msgspec.DecodeError, UnicodeDecodeError):

@@ -10,6 +10,7 @@ from collections.abc import Callable, Coroutine, Iterator
 from typing import Any
 
 from consumer.health import HealthServer
+from consumer.jobs.export import ExportHandler
 from consumer.jobs.frontier import Frontier
 from consumer.jobs.outbox import OutboxDrain
 from consumer.jobs.rebuild import Rebuild
@@ -18,6 +19,8 @@ from consumer.jobs.schedule import every
 from consumer.loop import Loop
 from consumer.pipeline import Pipeline
 from core import telemetry
+from core.export.source import Source
+from core.jobs import EXPORT
 from core.settings import BadSettings, Settings, load
 from core.wiring import Backends, open_backends
 
@@ -63,7 +66,8 @@ async def consume(settings: Settings) -> None:
 
 def _handlers(settings: Settings, backends: Backends) -> dict[str, Handler]:
     """What each kind of job does; every kind of `core.jobs.NEEDS` has a handler here."""
-    return {}
+    source = Source(backends.store, backends.index, backends.ledger)
+    return {EXPORT: ExportHandler(backends.control, source, backends.archive)}
 
 
 def _jobs(

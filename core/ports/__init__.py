@@ -6,6 +6,7 @@ when it answers but takes no writes). Nothing here retries: retries are the call
 
 from __future__ import annotations
 
+from core.ports.archive import Archive
 from core.ports.control import AccessSnapshot, ApiKey, Control
 from core.ports.feed import EventFeed, FeedEvent, Reading, Watch
 from core.ports.index import EventIndex, Hit, HitPage, IndexDocument, IndexOutcome
@@ -18,6 +19,7 @@ from core.ports.store import Drained, EventStore, InsertOutcome, Stored, StorePa
 __all__ = [
     "AccessSnapshot",
     "ApiKey",
+    "Archive",
     "Control",
     "Depth",
     "Drained",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import uuid
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -16,7 +17,9 @@ from core.ids import uuid7s
 from core.jobs import EXPORT, Job, JobState
 from core.placement import place, read_alias, write_alias
 from tests import census
+from tests.flow.exports import done, done_export, link_of
 from tests.service import Client, Service
+from tests.streams import Follower, Socket
 
 EVENTS = 30
 REQUEST = {"X-Request-Id": "same-for-all"}
@@ -161,13 +164,14 @@ def read_one(pair: Pair) -> None:
 
 def count(pair: Pair) -> None:
     asked = {"interval": "1h", "by": ["user_id", "request_id"], "top": 1000, "distinct": ["request_id", "ip_address"]}
-    for query in ({}, {"q": "ledger"}, {"metadata.of.the": "ledger"}, {"from": "1970-01-01T00:00:00Z"}, {"id": "!x"}):
+    sent = Counter(event(n)["request_id"] for n in range(EVENTS))
+    for query in ({}, {"q": "ledger"}, {"metadata.of.the": "ledger"}, {"from": "2026-10-20T00:00:00Z"}, {"id": "!x"}):
         answer = silent(pair, pair.mine.get("/logs/stats", params={**asked, **query})).json()
         assert answer["total"]["count"] == EVENTS, query
         assert sum(bucket["count"] for bucket in answer["timeline"]["buckets"]) == EVENTS
         assert answer["groups"][0]["values"] == [{"value": "ana", "count": EVENTS}]
-        assert {group["count"] for group in answer["groups"][1]["values"]} == {1}
-        assert [figure["count"] for figure in answer["distinct"]] == [EVENTS, 1]
+        assert {group["value"]: group["count"] for group in answer["groups"][1]["values"]} == sent
+        assert [figure["count"] for figure in answer["distinct"]] == [len(sent), 1]
     answer = silent(pair, pair.mine.get("/logs/stats", params={"id": pair.their_ids, "by": "user_id"})).json()
     assert (answer["total"]["count"], answer["groups"][0]["values"]) == (0, [])
     declared = {"facets": [{"name": "theirs", "path": "metadata.n", "type": "number"}]}
@@ -298,6 +302,36 @@ def replace_catalogue(pair: Pair) -> None:
     assert pair.theirs.get("/catalogue").content == before
 
 
+def start_export(pair: Pair) -> None:
+    made = silent(pair, pair.mine.post("/exports", json={"search": {"query": {"field": "user_id", "equals": "ana"}}}))
+    content = httpx.get(str(pair.mine.base_url.copy_with(path=link_of(done(pair.mine, made.json()["id"]))))).text
+    assert sum(id_ in content for id_ in pair.my_ids) == EVENTS
+    assert not [secret for secret in pair.secrets if secret in content]
+
+
+def list_exports(pair: Pair) -> None:
+    theirs = done_export(pair.theirs)["id"]
+    listed = silent(pair, pair.mine.get("/exports", params={"limit": 1000})).json()["data"]
+    assert theirs not in [job["id"] for job in listed]
+
+
+def of_an_export(method: str, path: str = "/exports/{}") -> Callable[[Pair], None]:
+    def check(pair: Pair) -> None:
+        theirs = done_export(pair.theirs)["id"]
+        refused_as_unknown(pair, method, path, theirs)
+        assert pair.theirs.get(f"/exports/{theirs}").json()["state"] == "done"
+
+    return check
+
+
+def download(pair: Pair) -> None:
+    """A link is for whoever has it; one made of two tenants' links is for nobody."""
+    mine, theirs = (link_of(done_export(client)).rsplit("/", 1)[1] for client in (pair.mine, pair.theirs))
+    for cut in range(7, len(mine), 7):
+        answer = silent(pair, pair.mine.get(f"/downloads/{mine[:cut]}{theirs[cut:]}"))
+        assert answer.status_code == 403
+
+
 def exchange_key(pair: Pair) -> None:
     form = {"grant_type": "client_credentials", "client_id": "ock_" + "0" * 24, "client_secret": "ocs_wrong"}
     assert silent(pair, pair.mine.post("/token", data=form)).status_code == 401
@@ -325,6 +359,26 @@ def tells_nothing(path: str) -> Callable[[Pair], None]:
     return check
 
 
+def follow(pair: Pair) -> None:
+    """Each sends; the one's streams, by either way, hold nothing of the other's, and its places are no good here."""
+    with Follower(pair.mine) as mine, Follower(pair.theirs) as theirs, Socket(pair.mine) as socket:
+        for follower in (mine, theirs, socket):
+            follower.started()
+        sent = [pair.theirs.ingest({"action": "theirs", "user_id": "ana"}) for _ in range(3)]
+        own = [pair.mine.ingest({"action": "mine", "user_id": "ana"}) for _ in range(3)]
+        assert sorted(theirs.events(3)) == sorted(sent)
+        assert sorted(mine.events(3)) == sorted(socket.events(3)) == sorted(own)
+        told = "".join(mine.raw + socket.raw)
+        assert not [secret for secret in (*pair.secrets, *sent) if secret in told]
+        foreign = theirs.last_id
+    answers = [
+        silent(pair, pair.mine.get("/logs/stream", headers={"Last-Event-ID": last, **REQUEST}))
+        for last in (foreign, "A" * len(foreign))
+    ]
+    assert {(answer.status_code, answer.json()["code"]) for answer in answers} == {(400, "bad_last_event_id")}
+    assert answers[0].content == answers[1].content
+
+
 CASES: dict[tuple[str, str], Callable[[Pair], None]] = {
     ("post", "/api/v1/logs"): send_one,
     ("post", "/api/v1/logs/bulk"): send_many,
@@ -333,10 +387,16 @@ CASES: dict[tuple[str, str], Callable[[Pair], None]] = {
     ("get", "/api/v1/logs/trace/{trace_id}"): story("trace"),
     ("get", "/api/v1/logs/request/{request_id}"): story("request"),
     ("get", "/api/v1/logs/export"): export,
+    ("get", "/api/v1/logs/stream"): follow,
     ("get", "/api/v1/logs/{event_id}"): read_one,
     ("get", "/api/v1/logs/stats"): count,
     ("get", "/api/v1/facets"): facets,
     ("put", "/api/v1/facets"): facets,
+    ("post", "/api/v1/exports"): start_export,
+    ("get", "/api/v1/exports"): list_exports,
+    ("get", "/api/v1/exports/{export_id}"): of_an_export("GET"),
+    ("delete", "/api/v1/exports/{export_id}"): of_an_export("DELETE"),
+    ("get", "/api/v1/downloads/{link}"): download,
     ("get", "/api/v1/jobs/{job_id}"): read_job,
     ("post", "/api/v1/jobs/{job_id}/retry"): retry_job,
     ("get", "/api/v1/logs/{event_id}/changes"): read_changes,

@@ -36,6 +36,8 @@ AWAIT_MS: Final = 300
 BATCH: Final = 500
 MAX_WAITING: Final = 2000
 """Events read and not yet asked for; past them the watch reads no further."""
+MAX_WAITING_BYTES: Final = 16 * 1024 * 1024
+"""The same in bytes of their bodies."""
 LATE: Final = 2.0
 """Seconds that a watch may be behind before it asks whether the server has dropped anything."""
 STRIDE: Final = 1000
@@ -80,6 +82,7 @@ class MongoWatch:
         self._wake = asyncio.Event()
         self._lock = threading.Condition()
         self._waiting: deque[FeedEvent | _Empty | Exception] = deque()
+        self._waiting_bytes = 0
         self._closed = False
         self._thread = threading.Thread(target=self._run, name="watch", daemon=True)
 
@@ -120,6 +123,7 @@ class MongoWatch:
             item = self._waiting[0]
             if isinstance(item, FeedEvent):
                 events.append(item)
+                self._waiting_bytes -= len(item.body)
             elif events:
                 break
             elif isinstance(item, Exception):
@@ -183,12 +187,14 @@ class MongoWatch:
 
     def _put(self, item: FeedEvent | _Empty | Exception) -> None:
         with self._lock:
-            while len(self._waiting) >= MAX_WAITING and not self._closed:
+            while (len(self._waiting) >= MAX_WAITING or self._waiting_bytes >= MAX_WAITING_BYTES) and not self._closed:
                 self._lock.wait()
             nothing = not self._waiting
             if isinstance(item, _Empty) and not nothing and isinstance(self._waiting[-1], _Empty):
                 self._waiting.pop()
             self._waiting.append(item)
+            if isinstance(item, FeedEvent):
+                self._waiting_bytes += len(item.body)
         if nothing:  # else the reader is awake, or will be: to call it costs more than the event
             self._say(self._wake.set)
 
