@@ -11,6 +11,8 @@ from api.schemas.access import TenantIn, TokenIn
 from api.schemas.catalogue import CatalogueIn
 from api.schemas.events import BulkEventIn, EventIn, Problem
 from api.schemas.facets import FacetsIn
+from api.schemas.jobs import ExportIn
+from api.schemas.reindex import ReindexIn
 from api.schemas.searches import SavedSearchIn, SearchIn
 from api.schemas.viewers import ViewerLinkIn
 from core.access import ROLE_PERMISSIONS, Permission, Role
@@ -100,7 +102,9 @@ _BODIES: Final[tuple[type[BaseModel], ...]] = (
     EventIn,
     BulkEventIn,
     CatalogueIn,
+    ExportIn,
     FacetsIn,
+    ReindexIn,
     SavedSearchIn,
     SearchIn,
     TenantIn,

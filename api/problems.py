@@ -32,6 +32,7 @@ TITLES: Final = {
     412: "Precondition failed",
     413: "Too large",
     415: "Unsupported media type",
+    416: "No such range",
     422: "Not valid",
     429: "Too many requests",
     431: "Head too large",
@@ -48,6 +49,7 @@ _STATUS: Final[tuple[tuple[type[OcelotError], int], ...]] = (
     (Unavailable, 503),
 )
 _STATUS_OF_CODE: Final = {
+    "bad_range": 416,
     "body_timeout": 408,
     "unsupported_media_type": 415,
     "unsupported_encoding": 415,

@@ -111,6 +111,20 @@ class HistoryLost(OcelotError):
     """A watch cannot tell all that was stored since its mark: the server has forgotten some of it."""
 
 
+class Unset(Unavailable):
+    """What is asked for needs a dependency that this deployment was not given; `setting` names what would give it."""
+
+    code = "not_configured"
+    retry_after = 3600
+
+    def __init__(self, dependency: str, setting: str) -> None:
+        super().__init__(dependency, f"{setting} is not set")
+
+    @property
+    def public(self) -> str:
+        return f"this service has no {self.dependency}"
+
+
 class UndecodableEnvelope(OcelotError):
     """A queue message that no version of Ocelot wrote, or a damaged one."""
 

@@ -17,6 +17,7 @@ _MONGODB: Final = re.compile(
     r"mongodb(?:\+srv)?://(?:[^@/?]+@)?(?P<hosts>(?:\[[0-9a-fA-F:.]+\]|[^:,/?@\[\]]+)(?::\d{1,5})?"
     r"(?:,(?:\[[0-9a-fA-F:.]+\]|[^:,/?@\[\]]+)(?::\d{1,5})?)*)(?:/[^?]*)?(?:\?.*)?"
 )
+_ARCHIVE: Final = re.compile(r"file:///.+|s3://[a-z0-9][a-z0-9.-]+(?:/[A-Za-z0-9._/-]*)?")
 
 
 class BadSettings(OcelotError):
@@ -65,6 +66,14 @@ class Settings(BaseSettings):
         "ocelot", alias="MONGODB_DATABASE", pattern=r"^[A-Za-z0-9_-]{1,63}$", description="Database name."
     )
     opensearch_url: SecretStr = Field(alias="OPENSEARCH_URL", description="URL of the OpenSearch domain.")
+    archive_url: Annotated[str | None, _Optional] = Field(
+        None,
+        alias="ARCHIVE_URL",
+        description="Where files of exports are kept: `s3://bucket/prefix` or `file:///folder`; without it, none are.",
+    )
+    archive_endpoint_url: Annotated[str | None, _Optional] = Field(
+        None, alias="ARCHIVE_ENDPOINT_URL", description="Another S3 than AWS's, such as MinIO's."
+    )
     index_shards: int = Field(1, alias="OCELOT_INDEX_SHARDS", ge=1, le=64, description="Primary shards an index.")
     index_replicas: int = Field(1, alias="OCELOT_INDEX_REPLICAS", ge=0, le=4, description="Replicas of each shard.")
     rebuild_on_start: bool = Field(
@@ -171,10 +180,13 @@ class Settings(BaseSettings):
         for name, url in (
             ("SQS_QUEUE_URL", self.sqs_queue_url),
             ("SQS_ENDPOINT_URL", self.sqs_endpoint_url),
+            ("ARCHIVE_ENDPOINT_URL", self.archive_endpoint_url),
             ("OPENSEARCH_URL", self.opensearch_url.get_secret_value()),
         ):
             if url is not None and not _is_http(url):
                 faults.append(f"{name}: must be an http:// or https:// URL")
+        if self.archive_url is not None and not _ARCHIVE.fullmatch(self.archive_url):
+            faults.append("ARCHIVE_URL: must be s3://bucket/prefix or file:///folder")
         if not _is_mongodb(self.mongodb_url.get_secret_value()):
             faults.append("MONGODB_URL: must be a mongodb:// or mongodb+srv:// URL")
         if faults:

@@ -16,7 +16,18 @@ from core.catalogue import Catalogues
 from core.errors import Unavailable
 from core.facet_source import FacetSource
 from core.jobs import Jobs
-from core.ports import Control, EventFeed, EventIndex, EventStore, Ledger, Outbox, Parking, Queue, SavedSearches
+from core.ports import (
+    Archive,
+    Control,
+    EventFeed,
+    EventIndex,
+    EventStore,
+    Ledger,
+    Outbox,
+    Parking,
+    Queue,
+    SavedSearches,
+)
 from core.restriction import restricted
 from core.settings import FileQueueSettings, Settings
 from core.viewers import ViewerLinks
@@ -39,6 +50,7 @@ class Backends:
     index: EventIndex
     feed: EventFeed
     jobs: Jobs
+    archive: Archive
     searches: SavedSearches
     catalogues: Catalogues
     viewers: ViewerLinks
@@ -93,8 +105,19 @@ async def open_backends(settings: Settings) -> AsyncIterator[Backends]:
             jobs=restricted(guarded(MongoJobs(database), breakers["store"])),
             viewers=restricted(guarded(MongoViewerLinks(database), breakers["store"])),
             catalogues=restricted(guarded(MongoCatalogues(database), breakers["store"])),
+            archive=_archive(settings),
             breakers=breakers,
         )
+
+
+def _archive(settings: Settings) -> Archive:
+    if settings.archive_url is None:
+        from core.adapters.archive.absent import NoArchive
+
+        return NoArchive()
+    from core.adapters.archive.objects import open_archive
+
+    return open_archive(settings.archive_url, region=settings.aws_region, endpoint=settings.archive_endpoint_url)
 
 
 def _queue(settings: Settings) -> Queue:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,6 +15,12 @@ from infra.local.servers import Server, start_index, start_store
 LIVE_MONGODB = os.environ.get("OCELOT_TEST_MONGODB_URL")
 LIVE_OPENSEARCH = os.environ.get("OCELOT_TEST_OPENSEARCH_URL")
 LIVE_SQS = os.environ.get("OCELOT_TEST_SQS_ENDPOINT_URL")
+LIVE_S3 = os.environ.get("OCELOT_TEST_S3_ENDPOINT_URL")
+if LIVE_S3:  # the test server's own account, unless another is named
+    os.environ.setdefault("AWS_ACCESS_KEY_ID", "ocelot")
+    os.environ.setdefault("AWS_SECRET_ACCESS_KEY", "ocelot-secret")
+
+S3_BUCKET = "ocelot-tests"
 
 DATA = Path(os.environ.get("OCELOT_DATA", Path(__file__).parents[2] / "shared" / "data"))
 """The folder of real audit logs, which need not be there."""
@@ -59,3 +66,21 @@ def audit_logs() -> Path:
     if not DATA.is_dir():
         pytest.skip("no folder of real audit logs (OCELOT_DATA)")
     return DATA
+
+
+def s3_bucket() -> str:
+    """The bucket of the tests on the real S3, made when it is missing."""
+    import asyncio
+
+    from aiobotocore.session import get_session
+
+    async def make() -> None:
+        async with get_session().create_client("s3", endpoint_url=LIVE_S3, region_name="us-east-1") as client:
+            buckets = (await client.list_buckets())["Buckets"]
+            if S3_BUCKET not in [bucket["Name"] for bucket in buckets]:
+                await client.create_bucket(Bucket=S3_BUCKET)
+
+    thread = threading.Thread(target=lambda: asyncio.run(make()))  # the caller may be in a loop of its own
+    thread.start()
+    thread.join()
+    return S3_BUCKET

@@ -46,7 +46,7 @@ class Process:
             self.popen = subprocess.Popen(
                 [sys.executable, "-m", self.module], cwd=ROOT, env=self.environment, stdout=out, stderr=out
             )
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + 90
         while True:
             try:
                 if httpx.get(f"http://127.0.0.1:{self.port}{self.health}").status_code == 200:
@@ -183,6 +183,7 @@ def environment(home: Path, store_url: str, index_url: str, **more: str) -> dict
         "MONGODB_URL": store_url,
         "MONGODB_DATABASE": f"test_{secrets.token_hex(6)}",
         "OPENSEARCH_URL": index_url,
+        "ARCHIVE_URL": (home / "archive").resolve().as_uri(),
         "OCELOT_INDEX_REPLICAS": "0",
         "OCELOT_HOST": "127.0.0.1",
         "PORT": str(free_port()),

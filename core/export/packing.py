@@ -1,4 +1,4 @@
-"""Compressing a stream as it is made."""
+"""Packing the parts of a file."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Final, Protocol
 import zstandard
 
 PACKINGS: Final = ("gzip", "zstd")
+EXTENSIONS: Final = {None: "", "gzip": ".gz", "zstd": ".zst"}
 
 
 class Packer(Protocol):

@@ -77,6 +77,7 @@ class Stack:
             "OCELOT_HOME": str(self.home),
             "MONGODB_URL": f"mongodb://127.0.0.1:{self.store_port}/?w=majority&journal=true",
             "OPENSEARCH_URL": f"http://127.0.0.1:{self.index_port}",
+            "ARCHIVE_URL": (self.home.resolve() / "archive").as_uri(),
             "OCELOT_INDEX_REPLICAS": "0",
             "OCELOT_REBUILD_ON_START": "true",
             "OCELOT_HOST": "127.0.0.1",

@@ -1,4 +1,4 @@
-"""Runs a command with real servers up: OpenSearch, MongoDB's stand-in and ElasticMQ, without Docker.
+"""Runs a command with real servers up: OpenSearch, MongoDB's stand-in, ElasticMQ and an S3, without Docker.
 
     python -m infra.local.live COMMAND...
 
@@ -21,6 +21,7 @@ SERVERS: Final = {
     "opensearch": "OCELOT_TEST_OPENSEARCH_URL",
     "mongo": "OCELOT_TEST_MONGODB_URL",
     "elasticmq": "OCELOT_TEST_SQS_ENDPOINT_URL",
+    "s3": "OCELOT_TEST_S3_ENDPOINT_URL",
 }
 """Each script, and the variable by which the tests are told the server's URL."""
 # The first start of one builds it with every core, while the others are to answer.
@@ -102,6 +103,8 @@ def _terminated(_signal: int, _frame: object) -> NoReturn:
 def main() -> int:
     """The command line; 1 and a loud line when a server is missing."""
     signal.signal(signal.SIGTERM, _terminated)
+    # A shell starts what it puts in the background with SIGINT ignored, and so would the command be, for ever.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     folder = Path(os.environ.get("OCELOT_LIVE", "../shared/live"))
     try:
         return run(folder, sys.argv[1:])

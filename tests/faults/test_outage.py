@@ -47,6 +47,7 @@ FULL_TEXT_TREES: tuple[dict[str, Any], ...] = (
     {"or": [ANA, {"text": "words"}]},
     {"and": [ANA, {"not": {"field": "metadata.a", "exists": True}}]},
 )
+CHANGES = {"by": "changed_paths"}
 EARLIER = {"action": "earlier", "limit": "2"}
 
 
@@ -139,6 +140,10 @@ def test_with_the_index_down_the_store_answers_what_it_can(stack: Stack, how: st
             for answer in named:
                 _answered_by_store(answer, known)
             for answer in pool.map(lambda query: client.get("/logs", params=query), FULL_TEXT):
+                assert "index" in unavailable(answer)["detail"]
+            for answer in pool.map(lambda query: client.get("/logs/stats", params=query), NAMED):
+                _counted_by_store(answer)
+            for answer in pool.map(lambda query: client.get("/logs/stats", params=query), [*FULL_TEXT, CHANGES]):
                 assert "index" in unavailable(answer)["detail"]
             for answer in pool.map(lambda ask: ask(client), BY_OTHER_ROUTES):
                 _answered_by_store(answer, known)
@@ -266,6 +271,13 @@ def _pages_go_on(client: Client, cursor: str | None, earlier: list[str]) -> None
         pages.append([event["id"] for event in answer.json()["data"]])
         cursor = answer.json()["next_cursor"]
     assert pages == [earlier[2:0:-1], earlier[:1]]
+
+
+def _counted_by_store(answer: httpx.Response) -> None:
+    assert answer.status_code == 200, answer.text
+    figures = answer.json()
+    assert figures["answered_by"] == "store"
+    assert figures["total"]["count"] == sum(bucket["count"] for bucket in figures["timeline"]["buckets"]) > 0
 
 
 def _answered_by_store(answer: httpx.Response, known: str) -> None:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import secrets
 from collections.abc import Iterator
 
 import pytest
 
-from tests.conftest import LIVE_MONGODB, LIVE_OPENSEARCH, LIVE_SQS
+from tests.conftest import LIVE_MONGODB, LIVE_OPENSEARCH, LIVE_S3, LIVE_SQS, s3_bucket
 from tests.service import Client, Service, environment, service
 
 STREAMS = {"OCELOT_STREAM_HEARTBEAT": "1", "OCELOT_MAX_TENANT_STREAMS": "20"}
@@ -42,8 +43,22 @@ def live_environment(home) -> dict[str, str]:
     name = f"test-{secrets.token_hex(6)}"
     url = asyncio.run(ensure_queue(LIVE_SQS, "us-east-1", name))
     return environment(
-        home, LIVE_MONGODB, LIVE_OPENSEARCH, OCELOT_QUEUE="sqs", SQS_QUEUE_URL=url, SQS_ENDPOINT_URL=LIVE_SQS, **STREAMS
+        home,
+        LIVE_MONGODB,
+        LIVE_OPENSEARCH,
+        OCELOT_QUEUE="sqs",
+        SQS_QUEUE_URL=url,
+        SQS_ENDPOINT_URL=LIVE_SQS,
+        **STREAMS,
+        **(_live_archive() if LIVE_S3 else {}),
     )
+
+
+def _live_archive() -> dict[str, str]:
+    """A folder of its own in the tests' bucket, and the account."""
+    account = {name: os.environ[name] for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")}
+    url = f"s3://{s3_bucket()}/{secrets.token_hex(6)}"
+    return {"ARCHIVE_URL": url, "ARCHIVE_ENDPOINT_URL": str(LIVE_S3), **account}
 
 
 def drop_live(settings: dict[str, str]) -> None:

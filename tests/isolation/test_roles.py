@@ -13,6 +13,7 @@ import httpx
 import pytest
 
 from core.access import Role
+from tests.flow.exports import done_export
 from tests.service import Client, Service
 
 NOBODY: Final = "nobody"
@@ -45,6 +46,12 @@ def the_tenant(admin: Client) -> dict[str, str]:
     return {"tenant_id": admin.tenant.id}
 
 
+def an_export(admin: Client) -> dict[str, str]:
+    """A done one, and the link to its file."""
+    made = done_export(admin, format="ndjson")
+    return {"export_id": made["id"], "link": made["download"]["url"].rsplit("/", 1)[1]}
+
+
 def no_job(admin: Client) -> dict[str, str]:
     return {"job_id": "0" * 8}
 
@@ -75,6 +82,13 @@ ROWS: Final[dict[tuple[str, str], Row]] = {
     ("get", "/api/v1/logs/{event_id}"): Row("admin reader viewer", 200, {"params": {"wait": "20"}}, an_event),
     ("get", "/api/v1/facets"): Row("admin reader"),
     ("put", "/api/v1/facets"): Row("admin", 200, {"json": {"facets": []}}),
+    ("post", "/api/v1/exports"): Row(
+        "admin reader", 202, {"json": {"search": {"received_to": "1971-01-01T00:00:00Z"}}}
+    ),
+    ("get", "/api/v1/exports"): Row("admin reader"),
+    ("get", "/api/v1/exports/{export_id}"): Row("admin reader", made=an_export),
+    ("delete", "/api/v1/exports/{export_id}"): Row("admin reader", 404, made=lambda admin: {"export_id": "0" * 8}),
+    ("get", "/api/v1/downloads/{link}"): Row("anyone", made=an_export),
     ("get", "/api/v1/jobs/{job_id}"): Row("admin reader", 404, made=no_job),
     ("post", "/api/v1/jobs/{job_id}/retry"): Row("admin reader", 404, made=no_job),
     ("get", "/api/v1/logs/{event_id}/changes"): Row("admin reader viewer", 200, {"params": {"wait": "20"}}, an_event),
@@ -89,6 +103,7 @@ ROWS: Final[dict[tuple[str, str], Row]] = {
     ("get", "/api/v1/catalogue/versions"): Row("admin writer reader"),
     ("get", "/api/v1/catalogue/versions/{version}"): Row("admin writer reader", 404, made=no_version),
     ("get", "/api/v1/catalogue/openapi.json"): Row("admin writer reader"),
+    ("post", "/api/v1/logs/index/bulk"): Row("admin", 200, {"json": {"ids": ["0" * 8]}}),
     ("post", "/api/v1/viewer-links"): Row(
         "admin reader", 201, {"json": {"filter": {"field": "user_id", "equals": "a"}}}
     ),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import uuid
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -16,6 +17,7 @@ from core.ids import uuid7s
 from core.jobs import EXPORT, Job, JobState
 from core.placement import place, read_alias, write_alias
 from tests import census
+from tests.flow.exports import done, done_export, link_of
 from tests.service import Client, Service
 from tests.streams import Follower, Socket
 
@@ -162,13 +164,14 @@ def read_one(pair: Pair) -> None:
 
 def count(pair: Pair) -> None:
     asked = {"interval": "1h", "by": ["user_id", "request_id"], "top": 1000, "distinct": ["request_id", "ip_address"]}
-    for query in ({}, {"q": "ledger"}, {"metadata.of.the": "ledger"}, {"from": "1970-01-01T00:00:00Z"}, {"id": "!x"}):
+    sent = Counter(event(n)["request_id"] for n in range(EVENTS))
+    for query in ({}, {"q": "ledger"}, {"metadata.of.the": "ledger"}, {"from": "2026-10-20T00:00:00Z"}, {"id": "!x"}):
         answer = silent(pair, pair.mine.get("/logs/stats", params={**asked, **query})).json()
         assert answer["total"]["count"] == EVENTS, query
         assert sum(bucket["count"] for bucket in answer["timeline"]["buckets"]) == EVENTS
         assert answer["groups"][0]["values"] == [{"value": "ana", "count": EVENTS}]
-        assert {group["count"] for group in answer["groups"][1]["values"]} == {1}
-        assert [figure["count"] for figure in answer["distinct"]] == [EVENTS, 1]
+        assert {group["value"]: group["count"] for group in answer["groups"][1]["values"]} == sent
+        assert [figure["count"] for figure in answer["distinct"]] == [len(sent), 1]
     answer = silent(pair, pair.mine.get("/logs/stats", params={"id": pair.their_ids, "by": "user_id"})).json()
     assert (answer["total"]["count"], answer["groups"][0]["values"]) == (0, [])
     declared = {"facets": [{"name": "theirs", "path": "metadata.n", "type": "number"}]}
@@ -292,11 +295,65 @@ def catalogue(pair: Pair) -> None:
     assert pair.theirs.put("/catalogue", json={"mode": "off", "actions": {}}).json()["version"] == version + 2
 
 
+def reindex(pair: Pair) -> None:
+    """Neither the other's events nor its index is reached."""
+    answer = silent_of(pair, pair.mine.post("/logs/index/bulk", json={"ids": [pair.my_ids[0], *pair.their_ids[:3]]}))
+    statuses = [item["status"] for item in answer.json()["items"]]
+    assert statuses == ["present", "not_found", "not_found", "not_found"]
+    unknown = pair.mine.post("/logs/index/bulk", json={"ids": [str(uuid.uuid4())]}).json()["items"][0]
+    assert answer.json()["items"][1] | {"id": ""} == unknown | {"id": ""}
+
+
+def viewer_links(pair: Pair) -> None:
+    body = {"filter": {"field": "user_id", "equals": "ana"}, "label": "theirs alone"}
+    made = pair.theirs.post("/viewer-links", json=body).json()
+    listed = silent(pair, pair.mine.get("/viewer-links"))
+    assert made["id"] not in listed.text
+    unknown = pair.mine.delete(f"/viewer-links/{'0' * 32}", headers=REQUEST)
+    answer = silent(pair, pair.mine.delete(f"/viewer-links/{made['id']}", headers=REQUEST))
+    assert (answer.status_code, answer.content) == (404, unknown.content)
+    own = silent(pair, pair.mine.post("/viewer-links", json=body)).json()
+    with Client(str(pair.mine.base_url).removesuffix("/api/v1/"), own["token"]) as viewer:
+        found = silent(pair, viewer.get("/logs", params={"limit": 1000})).json()
+        assert {each["id"] for each in found["data"]} == set(pair.my_ids)
+        assert viewer.get(f"/logs/{pair.their_ids[0]}").status_code == 404
+
+
 def replace_catalogue(pair: Pair) -> None:
     before = pair.theirs.get("/catalogue").content
     answer = silent(pair, pair.mine.put("/catalogue", json={"mode": "off", "actions": {"mine": {}}}))
     assert answer.json()["version"] == 1
     assert pair.theirs.get("/catalogue").content == before
+
+
+def start_export(pair: Pair) -> None:
+    made = silent(pair, pair.mine.post("/exports", json={"search": {"query": {"field": "user_id", "equals": "ana"}}}))
+    content = httpx.get(str(pair.mine.base_url.copy_with(path=link_of(done(pair.mine, made.json()["id"]))))).text
+    assert sum(id_ in content for id_ in pair.my_ids) == EVENTS
+    assert not [secret for secret in pair.secrets if secret in content]
+
+
+def list_exports(pair: Pair) -> None:
+    theirs = done_export(pair.theirs)["id"]
+    listed = silent(pair, pair.mine.get("/exports", params={"limit": 1000})).json()["data"]
+    assert theirs not in [job["id"] for job in listed]
+
+
+def of_an_export(method: str, path: str = "/exports/{}") -> Callable[[Pair], None]:
+    def check(pair: Pair) -> None:
+        theirs = done_export(pair.theirs)["id"]
+        refused_as_unknown(pair, method, path, theirs)
+        assert pair.theirs.get(f"/exports/{theirs}").json()["state"] == "done"
+
+    return check
+
+
+def download(pair: Pair) -> None:
+    """A link is for whoever has it; one made of two tenants' links is for nobody."""
+    mine, theirs = (link_of(done_export(client)).rsplit("/", 1)[1] for client in (pair.mine, pair.theirs))
+    for cut in range(7, len(mine), 7):
+        answer = silent(pair, pair.mine.get(f"/downloads/{mine[:cut]}{theirs[cut:]}"))
+        assert answer.status_code == 403
 
 
 def exchange_key(pair: Pair) -> None:
@@ -359,6 +416,11 @@ CASES: dict[tuple[str, str], Callable[[Pair], None]] = {
     ("get", "/api/v1/logs/stats"): count,
     ("get", "/api/v1/facets"): facets,
     ("put", "/api/v1/facets"): facets,
+    ("post", "/api/v1/exports"): start_export,
+    ("get", "/api/v1/exports"): list_exports,
+    ("get", "/api/v1/exports/{export_id}"): of_an_export("GET"),
+    ("delete", "/api/v1/exports/{export_id}"): of_an_export("DELETE"),
+    ("get", "/api/v1/downloads/{link}"): download,
     ("get", "/api/v1/jobs/{job_id}"): read_job,
     ("post", "/api/v1/jobs/{job_id}/retry"): retry_job,
     ("get", "/api/v1/logs/{event_id}/changes"): read_changes,
@@ -368,6 +430,10 @@ CASES: dict[tuple[str, str], Callable[[Pair], None]] = {
     ("put", "/api/v1/searches/{search_id}"): of_a_search("PUT", json=SAVED | {"name": "stolen"}),
     ("delete", "/api/v1/searches/{search_id}"): of_a_search("DELETE"),
     ("get", "/api/v1/searches/{search_id}/results"): run_search,
+    ("post", "/api/v1/logs/index/bulk"): reindex,
+    ("post", "/api/v1/viewer-links"): viewer_links,
+    ("get", "/api/v1/viewer-links"): viewer_links,
+    ("delete", "/api/v1/viewer-links/{link_id}"): viewer_links,
     ("get", "/api/v1/catalogue"): catalogue,
     ("get", "/api/v1/catalogue/versions"): catalogue,
     ("get", "/api/v1/catalogue/versions/{version}"): catalogue,
