@@ -12,6 +12,7 @@ from api.schemas.catalogue import CatalogueIn
 from api.schemas.events import BulkEventIn, EventIn, Problem
 from api.schemas.facets import FacetsIn
 from api.schemas.jobs import ExportIn
+from api.schemas.reindex import ReindexIn
 from api.schemas.searches import SavedSearchIn, SearchIn
 from api.schemas.viewers import ViewerLinkIn
 from core.access import ROLE_PERMISSIONS, Permission, Role
@@ -103,6 +104,7 @@ _BODIES: Final[tuple[type[BaseModel], ...]] = (
     CatalogueIn,
     ExportIn,
     FacetsIn,
+    ReindexIn,
     SavedSearchIn,
     SearchIn,
     TenantIn,

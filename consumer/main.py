@@ -14,13 +14,14 @@ from consumer.jobs.export import ExportHandler
 from consumer.jobs.frontier import Frontier
 from consumer.jobs.outbox import OutboxDrain
 from consumer.jobs.rebuild import Rebuild
-from consumer.jobs.runner import Handler, JobRunner
+from consumer.jobs.reindex import Reindex
+from consumer.jobs.runner import LEASE_SECONDS, Handler, JobRunner
 from consumer.jobs.schedule import every
 from consumer.loop import Loop
 from consumer.pipeline import Pipeline
 from core import telemetry
 from core.export.source import Source
-from core.jobs import EXPORT
+from core.jobs import EXPORT, REINDEX
 from core.settings import BadSettings, Settings, load
 from core.wiring import Backends, open_backends
 
@@ -51,7 +52,11 @@ async def consume(settings: Settings) -> None:
         port = await health.start(settings.host, settings.consumer_port)
         log.info("consuming; health and metrics on port %d", port)
         runner = JobRunner(
-            backends.jobs, _handlers(settings, backends), keep=settings.job_keep, at_once=settings.jobs_at_once
+            backends.jobs,
+            _handlers(settings, backends),
+            keep=settings.job_keep,
+            at_once=settings.jobs_at_once,
+            lease=min(LEASE_SECONDS, settings.lease_seconds),
         )
         jobs = [asyncio.create_task(job) for job in _jobs(settings, backends, pipeline, runner)]
         try:
@@ -67,7 +72,10 @@ async def consume(settings: Settings) -> None:
 def _handlers(settings: Settings, backends: Backends) -> dict[str, Handler]:
     """What each kind of job does; every kind of `core.jobs.NEEDS` has a handler here."""
     source = Source(backends.store, backends.index, backends.ledger)
-    return {EXPORT: ExportHandler(backends.control, source, backends.archive)}
+    return {
+        EXPORT: ExportHandler(backends.control, source, backends.archive),
+        REINDEX: Reindex(backends.jobs, backends.control, backends.store, backends.index, backends.ledger),
+    }
 
 
 def _jobs(

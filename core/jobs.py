@@ -15,7 +15,8 @@ from core.access import Permission
 from core.tenant import TenantScope
 
 EXPORT: Final = "export"
-NEEDS: Final[dict[str, Permission]] = {EXPORT: Permission.READ}
+REINDEX: Final = "reindex"
+NEEDS: Final[dict[str, Permission]] = {EXPORT: Permission.READ, REINDEX: Permission.MANAGE}
 """Each kind of job, and what a caller must hold to start one, run it again or cancel it."""
 
 Json = dict[str, Any]

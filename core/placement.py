@@ -49,9 +49,35 @@ def _label(period: Period, day: int) -> str:
     return (_EPOCH + timedelta(days=day)).strftime(_FORMATS[period])
 
 
+def span_of(placement: str) -> tuple[int, int]:
+    """From when to when (microseconds, the end not included) `received_at` may lie in a placement."""
+    year, month, day = int(placement[:4]), int(placement[4:6] or 1), int(placement[6:] or 1)
+    first = date(year, month, day)
+    if len(placement) == len("20261121"):
+        after = first + timedelta(days=1)
+    elif len(placement) == len("202611"):
+        after = date(year + month // 12, month % 12 + 1, 1)
+    else:
+        after = date(year + 1, 1, 1)
+    return ((first - _EPOCH).days * _DAY_US, (after - _EPOCH).days * _DAY_US)
+
+
+def placements_within(history: Sequence[Placement], start: int, end: int) -> list[str]:
+    """Every placement of an event with `start <= received_at < end`, the oldest first."""
+    moments = [*range(start, end, _DAY_US), max(start, end - 1)]
+    # A history may change in the middle of a day.
+    moments += [placement.since for placement in history if start <= placement.since < end]
+    return list(dict.fromkeys(place(history, moment) for moment in sorted(moments)))
+
+
 def write_alias(tenant_id: str, placement: str) -> str:
     """The alias that events of one placement are written to; a generation (`-g1`) stands behind it."""
     return f"{PREFIX}{tenant_id}-{placement}"
+
+
+def next_alias(tenant_id: str, placement: str) -> str:
+    """The alias of a generation that is being filled beside the live one."""
+    return f"{write_alias(tenant_id, placement)}-next"
 
 
 def read_alias(tenant_id: str) -> str:

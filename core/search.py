@@ -10,7 +10,7 @@ from typing import Final
 
 from core import cursor
 from core.errors import Unavailable, UnboundedQuery
-from core.ports import EventIndex, EventStore, Ledger, Stored
+from core.ports import EventIndex, EventStore, Ledger, Rebuilding, Stored
 from core.ports.ledger import REBUILD_NOTICE
 from core.query import EventQuery, Page, Position
 from core.restriction import restricted_page
@@ -30,6 +30,8 @@ class Watermark:
 
     complete_through: int | None
     rebuilding: bool
+    behind: bool = False
+    """Whether the index may lack events until then."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +106,7 @@ class Search:
         self, scope: TenantScope, page: Page, after: Position | None, watermark: Watermark
     ) -> tuple[_Found, str]:
         # What the store began, it goes on with: an index that is not complete yet would skip events of the first page.
-        if (watermark.rebuilding or page.from_store) and not page.query.needs_index:
+        if (watermark.behind or page.from_store) and not page.query.needs_index:
             try:
                 return await self._find_in_store(scope, page.query, after, page.limit), "store"
             except UnboundedQuery:
@@ -153,5 +155,9 @@ class Search:
             )
             if len(self._marks) >= _WATERMARKS:
                 self._marks.clear()
-            known = self._marks[scope.tenant_id] = (now, Watermark(complete_through, rebuilding))
+            known = self._marks[scope.tenant_id] = (now, _watermark(complete_through, rebuilding))
         return known[1]
+
+
+def _watermark(complete_through: int | None, rebuilding: Rebuilding) -> Watermark:
+    return Watermark(complete_through, bool(rebuilding), rebuilding is Rebuilding.BEHIND)

@@ -11,7 +11,7 @@ import msgspec
 
 from core import instant
 from core.errors import Unavailable
-from core.ports import Drained, EventIndex, EventStore, Ledger, Stored
+from core.ports import Drained, EventIndex, EventStore, Ledger, Rebuilding, Stored
 from core.query import EventQuery, Position, Range
 from core.restriction import restricted_query
 from core.tenant import Tenant, TenantScope
@@ -50,7 +50,7 @@ class Source:
         query = restricted_query(scope, query)
         # No event is older than its tenant; the day is for clocks that differ.
         start = max(query.received_at.start or 0, tenant.created_at - _DAY, 0)
-        if query.needs_index and await self._ledger.rebuilding(scope.tenant_id):
+        if query.needs_index and await self._ledger.rebuilding(scope.tenant_id) is Rebuilding.BEHIND:
             raise Unavailable("index", "the index is being rebuilt, and an export through it would have holes")
         bounds = Range(start, max(start, end))
         return msgspec.structs.replace(query, received_at=bounds, sort="received_at", descending=False)

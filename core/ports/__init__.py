@@ -9,8 +9,8 @@ from __future__ import annotations
 from core.ports.archive import Archive
 from core.ports.control import AccessSnapshot, ApiKey, Control
 from core.ports.feed import EventFeed, FeedEvent, Reading, Watch
-from core.ports.index import EventIndex, Hit, HitPage, IndexDocument, IndexOutcome
-from core.ports.ledger import Heartbeat, Ledger, Receipt
+from core.ports.index import EventIndex, Generation, Hit, HitPage, IndexDocument, IndexOutcome
+from core.ports.ledger import Heartbeat, Ledger, Rebuilding, Receipt
 from core.ports.pending import Outbox, OutboxEntry, Parked, Parking
 from core.ports.queue import Depth, Lease, Message, Queue
 from core.ports.searches import SavedSearch, SavedSearches
@@ -27,6 +27,7 @@ __all__ = [
     "EventIndex",
     "EventStore",
     "FeedEvent",
+    "Generation",
     "Heartbeat",
     "Hit",
     "HitPage",
@@ -42,6 +43,7 @@ __all__ = [
     "Parking",
     "Queue",
     "Reading",
+    "Rebuilding",
     "Receipt",
     "SavedSearch",
     "SavedSearches",

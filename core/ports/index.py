@@ -43,20 +43,48 @@ class HitPage:
     total_exact: bool
 
 
+@dataclass(frozen=True, slots=True)
+class Generation:
+    """One of the indices of a placement; the live one is written to and searched."""
+
+    placement: str
+    number: int
+    live: bool
+    began: int | None = None
+    """When its filling from the store began (microseconds); None for one that grew with its events."""
+    job: str | None = None
+    """The job that made it."""
+
+
 class EventIndex(Protocol):
     """A searchable copy of the store, which may be lost and made again."""
 
     async def index(
-        self, scope: TenantScope, placement: str, documents: Sequence[IndexDocument]
+        self, scope: TenantScope, placement: str, documents: Sequence[IndexDocument], *, beside: bool = False
     ) -> list[IndexOutcome | Exception]:
         """One outcome for each document, visible to search within the refresh interval; makes the placement's first
         generation and its aliases when missing. Indexing again is harmless. An exception in the list is that
-        document's own fault."""
+        document's own fault.
+
+        `beside`: into the generation that `begin` made, not into the live one; `Unavailable` when there is none.
+        """
 
     async def search(
         self, scope: TenantScope, query: EventQuery, *, after: Position | None, limit: int, total_bound: int
     ) -> HitPage:
         """A page of ids; an event is never skipped or repeated from page to page."""
+
+    async def generations(self, scope: TenantScope) -> list[Generation]:
+        """All of the tenant's."""
+
+    async def begin(self, scope: TenantScope, generation: Generation) -> None:
+        """Make it, empty and unsearched, beside the live one; harmless when it is there."""
+
+    async def switch(self, scope: TenantScope, generation: Generation) -> None:
+        """Make the begun generation the live one, in one step: no search and no write meets both or neither."""
+
+    async def drop_generation(self, scope: TenantScope, generation: Generation) -> None:
+        """Remove one that is not live; harmless when it is gone. Raises `Conflict` for a live one."""
 
     async def aggregate(self, scope: TenantScope, query: EventQuery, ask: Ask) -> Figures:
         """The figures of all events that the query finds, each as exact as it says."""

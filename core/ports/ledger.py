@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import Final, Protocol
 
 REBUILD_NOTICE: Final = 1.0
@@ -32,6 +33,16 @@ class Heartbeat:
     voided: tuple[int, ...] = ()
 
 
+class Rebuilding(StrEnum):
+    """Of a tenant's index. True as a condition when a rebuild is under way."""
+
+    NO = ""
+    BEHIND = "behind"
+    """It may lack events: what the store can answer, it should."""
+    BESIDE = "beside"
+    """A new generation is filled beside the live one, which lacks nothing."""
+
+
 class Ledger(Protocol):
     """Which envelopes were made and which arrived: the ground of the watermark."""
 
@@ -55,8 +66,18 @@ class Ledger(Protocol):
         None: nothing known yet.
         """
 
-    async def rebuilding(self, tenant_id: str) -> bool:
-        """Whether a rebuild of this tenant's index is under way."""
+    async def rebuilding(self, tenant_id: str) -> Rebuilding:
+        """Whether a rebuild of this tenant's index is under way, and of which kind."""
 
     async def set_rebuilding(self, tenant_id: str, running: bool) -> None:
-        """Readers know of it within `REBUILD_NOTICE` seconds: wait so long before an index loses what it holds."""
+        """Mark the index as `BEHIND`, or no more.
+
+        Readers know of it within `REBUILD_NOTICE` seconds: wait so long before an index loses what it holds.
+        """
+
+    async def set_rebuilding_beside(self, tenant_id: str, until: int | None) -> None:
+        """Mark it as rebuilt `BESIDE` until that moment (microseconds), to be said again before; None: no more."""
+
+    async def arrived(self, tenant_id: str, *, since: int, made_before: int) -> list[int]:
+        """When the envelopes with events of the tenant were made that arrived `since`, those made before
+        `made_before` alone; in order. All in microseconds."""

@@ -9,10 +9,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from core import instant
 from core.adapters.store.client import Database
 from core.adapters.store.ledger import SILENT_AFTER, MongoLedger
 from core.adapters.store.outbox import MongoOutbox
-from core.ports import Heartbeat, OutboxEntry, Receipt
+from core.ports import Heartbeat, OutboxEntry, Rebuilding, Receipt
 
 EVER = 1 << 60
 
@@ -169,6 +170,31 @@ async def test_a_rebuild_is_known_per_tenant(ledger: MongoLedger) -> None:
     assert not await ledger.rebuilding("tenant02")
     await ledger.set_rebuilding("tenant01", False)
     assert not await ledger.rebuilding("tenant01")
+
+
+async def test_a_rebuild_beside_the_live_index_is_told_apart_and_its_mark_goes_by_itself(ledger: MongoLedger) -> None:
+    await ledger.set_rebuilding_beside("tenant01", instant.now_us() + 60_000_000)
+    assert await ledger.rebuilding("tenant01") is Rebuilding.BESIDE
+    assert await ledger.rebuilding("tenant02") is Rebuilding.NO
+    await ledger.set_rebuilding("tenant01", True)
+    assert await ledger.rebuilding("tenant01") is Rebuilding.BEHIND
+    await ledger.set_rebuilding("tenant01", False)
+    assert await ledger.rebuilding("tenant01") is Rebuilding.BESIDE
+    await ledger.set_rebuilding_beside("tenant01", None)
+    assert await ledger.rebuilding("tenant01") is Rebuilding.NO
+    await ledger.set_rebuilding_beside("tenant01", 5)
+    assert await ledger.rebuilding("tenant01") is Rebuilding.NO
+
+
+async def test_late_arrivals_are_known_by_their_receipts(ledger: MongoLedger) -> None:
+    await ledger.record([receipt("a", 1, 300, 900), receipt("a", 2, 100, 800), receipt("a", 3, 200, 700)])
+    other = Receipt("a", 4, "a-4", 150, {"tenant02": 1}, 900)
+    await ledger.record([other])
+    assert await ledger.arrived("tenant01", since=0, made_before=1000) == [100, 200, 300]
+    assert await ledger.arrived("tenant01", since=800, made_before=1000) == [100, 300]
+    assert await ledger.arrived("tenant01", since=800, made_before=300) == [100]
+    assert await ledger.arrived("tenant02", since=0, made_before=1000) == [150]
+    assert await ledger.arrived("tenant03", since=0, made_before=1000) == []
 
 
 @dataclass

@@ -103,6 +103,7 @@ ROWS: Final[dict[tuple[str, str], Row]] = {
     ("get", "/api/v1/catalogue/versions"): Row("admin writer reader"),
     ("get", "/api/v1/catalogue/versions/{version}"): Row("admin writer reader", 404, made=no_version),
     ("get", "/api/v1/catalogue/openapi.json"): Row("admin writer reader"),
+    ("post", "/api/v1/logs/index/bulk"): Row("admin", 200, {"json": {"ids": ["0" * 8]}}),
     ("post", "/api/v1/viewer-links"): Row(
         "admin reader", 201, {"json": {"filter": {"field": "user_id", "equals": "a"}}}
     ),

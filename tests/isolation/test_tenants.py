@@ -295,6 +295,30 @@ def catalogue(pair: Pair) -> None:
     assert pair.theirs.put("/catalogue", json={"mode": "off", "actions": {}}).json()["version"] == version + 2
 
 
+def reindex(pair: Pair) -> None:
+    """Neither the other's events nor its index is reached."""
+    answer = silent_of(pair, pair.mine.post("/logs/index/bulk", json={"ids": [pair.my_ids[0], *pair.their_ids[:3]]}))
+    statuses = [item["status"] for item in answer.json()["items"]]
+    assert statuses == ["present", "not_found", "not_found", "not_found"]
+    unknown = pair.mine.post("/logs/index/bulk", json={"ids": [str(uuid.uuid4())]}).json()["items"][0]
+    assert answer.json()["items"][1] | {"id": ""} == unknown | {"id": ""}
+
+
+def viewer_links(pair: Pair) -> None:
+    body = {"filter": {"field": "user_id", "equals": "ana"}, "label": "theirs alone"}
+    made = pair.theirs.post("/viewer-links", json=body).json()
+    listed = silent(pair, pair.mine.get("/viewer-links"))
+    assert made["id"] not in listed.text
+    unknown = pair.mine.delete(f"/viewer-links/{'0' * 32}", headers=REQUEST)
+    answer = silent(pair, pair.mine.delete(f"/viewer-links/{made['id']}", headers=REQUEST))
+    assert (answer.status_code, answer.content) == (404, unknown.content)
+    own = silent(pair, pair.mine.post("/viewer-links", json=body)).json()
+    with Client(str(pair.mine.base_url).removesuffix("/api/v1/"), own["token"]) as viewer:
+        found = silent(pair, viewer.get("/logs", params={"limit": 1000})).json()
+        assert {each["id"] for each in found["data"]} == set(pair.my_ids)
+        assert viewer.get(f"/logs/{pair.their_ids[0]}").status_code == 404
+
+
 def replace_catalogue(pair: Pair) -> None:
     before = pair.theirs.get("/catalogue").content
     answer = silent(pair, pair.mine.put("/catalogue", json={"mode": "off", "actions": {"mine": {}}}))
@@ -406,6 +430,10 @@ CASES: dict[tuple[str, str], Callable[[Pair], None]] = {
     ("put", "/api/v1/searches/{search_id}"): of_a_search("PUT", json=SAVED | {"name": "stolen"}),
     ("delete", "/api/v1/searches/{search_id}"): of_a_search("DELETE"),
     ("get", "/api/v1/searches/{search_id}/results"): run_search,
+    ("post", "/api/v1/logs/index/bulk"): reindex,
+    ("post", "/api/v1/viewer-links"): viewer_links,
+    ("get", "/api/v1/viewer-links"): viewer_links,
+    ("delete", "/api/v1/viewer-links/{link_id}"): viewer_links,
     ("get", "/api/v1/catalogue"): catalogue,
     ("get", "/api/v1/catalogue/versions"): catalogue,
     ("get", "/api/v1/catalogue/versions/{version}"): catalogue,

@@ -19,6 +19,7 @@ from core.ports import (
     Lease,
     OutboxEntry,
     Parked,
+    Rebuilding,
     Receipt,
     Stored,
     StorePage,
@@ -205,6 +206,7 @@ class Ledger(Failing):
         self.receipts: list[Receipt] = []
         self.through: int | None = None
         self.rebuilds: set[str] = set()
+        self.beside: set[str] = set()
         self.reads = 0
 
     async def record(self, receipts: Sequence[Receipt]) -> None:
@@ -215,8 +217,10 @@ class Ledger(Failing):
         self.reads += 1
         return self.through
 
-    async def rebuilding(self, tenant_id: str) -> bool:
-        return tenant_id in self.rebuilds
+    async def rebuilding(self, tenant_id: str) -> Rebuilding:
+        if tenant_id in self.rebuilds:
+            return Rebuilding.BEHIND
+        return Rebuilding.BESIDE if tenant_id in self.beside else Rebuilding.NO
 
     async def set_rebuilding(self, tenant_id: str, running: bool) -> None:
         (self.rebuilds.add if running else self.rebuilds.discard)(tenant_id)

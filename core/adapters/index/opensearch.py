@@ -12,12 +12,13 @@ import msgspec
 from core.adapters.index import aggregation, answers, bulk, dsl, ladder, mapping
 from core.adapters.index.client import DEADLINE, WRITE_DEADLINE, Client, error_of
 from core.adapters.index.derived import derived_fields, facet_fields
+from core.adapters.index.generations import Generations
 from core.adapters.index.verdict import Verdict, verdict
 from core.errors import Invalid, Unavailable
 from core.facets import Facet
 from core.placement import NAME as PLACEMENT
-from core.placement import PREFIX, read_alias, write_alias
-from core.ports import Hit, HitPage, IndexDocument, IndexOutcome
+from core.placement import PREFIX, next_alias, read_alias, write_alias
+from core.ports import Generation, Hit, HitPage, IndexDocument, IndexOutcome
 from core.query import EventQuery, Position
 from core.stats import Ask, Figures, Target
 from core.tenant import TenantScope
@@ -69,11 +70,12 @@ class OpenSearchIndex:
         self._shards = shards
         self._replicas = replicas
         self._facets_of = facets_of
+        self._generations = Generations(client, shards, replicas)
         self._with_slots: set[str] = set()
         """Aliases whose indices are known to have every facet's slot."""
 
     async def index(
-        self, scope: TenantScope, placement: str, documents: Sequence[IndexDocument]
+        self, scope: TenantScope, placement: str, documents: Sequence[IndexDocument], *, beside: bool = False
     ) -> list[IndexOutcome | Exception]:
         """See the port. Raises ValueError, and sends nothing, when a document is not one line or another tenant's."""
         if not PLACEMENT.fullmatch(placement):
@@ -81,11 +83,11 @@ class OpenSearchIndex:
         for document in documents:
             bulk.check(document, scope.tenant_id)
         declared = await self._facets_of(scope.tenant_id) if documents else ()
-        if declared:
+        if declared and not beside:
             await self._ensure_slots(write_alias(scope.tenant_id, placement))
         facets = [facet_fields(d.body, declared) for d in documents] if declared else [b""] * len(documents)
         entries = {n: bulk.entry(d.id, d.body, derived_fields(d.body) + facets[n]) for n, d in enumerate(documents)}
-        verdicts = await self._write(scope.tenant_id, placement, entries)
+        verdicts = await self._write(scope.tenant_id, placement, entries, beside)
         outcomes = _settled(verdicts, IndexOutcome.INDEXED)
         for rung in ladder.RUNGS:
             refused = [n for n in range(len(documents)) if n not in outcomes]
@@ -97,19 +99,21 @@ class OpenSearchIndex:
                     entries[n] = rung(documents[n].id, documents[n].body, facets[n])
                 except (ValueError, RecursionError) as error:
                     outcomes[n] = Invalid(f"the event is no JSON: {error}")
-            verdicts = await self._write(scope.tenant_id, placement, entries)
+            verdicts = await self._write(scope.tenant_id, placement, entries, beside)
             outcomes |= _settled(verdicts, IndexOutcome.REDUCED)
         return [outcomes.get(n) or _given_up(verdicts[n]) for n in range(len(documents))]
 
-    async def _write(self, tenant_id: str, placement: str, entries: dict[int, bytes]) -> dict[int, Verdict]:
+    async def _write(
+        self, tenant_id: str, placement: str, entries: dict[int, bytes], beside: bool
+    ) -> dict[int, Verdict]:
         """CREATED, PRESENT, REFUSED or DOUBTFUL for each entry; raises for what is no document's fault."""
-        alias = write_alias(tenant_id, placement)
+        alias = next_alias(tenant_id, placement) if beside else write_alias(tenant_id, placement)
         verdicts: list[Verdict] = []
         lines = list(entries.values())
         for batch in bulk.batches(lines):
             body = b"".join(lines[batch])
             answers = await self._bulk(alias, body)
-            if Verdict.NO_ALIAS in answers:
+            if Verdict.NO_ALIAS in answers and not beside:
                 await self._create(tenant_id, placement)
                 answers = await self._bulk(alias, body)
             if len(answers) != batch.stop - batch.start:
@@ -181,6 +185,22 @@ class OpenSearchIndex:
         }
         path = f"/{read_alias(scope.tenant_id)}/_search"
         return _page(await self._client.call("POST", path, _LENIENT | params, _encode(body)), after, limit)
+
+    async def generations(self, scope: TenantScope) -> list[Generation]:
+        """See the port."""
+        return await self._generations.listing(scope)
+
+    async def begin(self, scope: TenantScope, generation: Generation) -> None:
+        """See the port."""
+        await self._generations.begin(scope, generation)
+
+    async def switch(self, scope: TenantScope, generation: Generation) -> None:
+        """See the port."""
+        await self._generations.switch(scope, generation)
+
+    async def drop_generation(self, scope: TenantScope, generation: Generation) -> None:
+        """See the port."""
+        await self._generations.drop(scope, generation)
 
     async def aggregate(self, scope: TenantScope, query: EventQuery, ask: Ask) -> Figures:
         """See the port."""

@@ -23,7 +23,7 @@ _INDEXES: Final = {
     EVENTS: (("tenant_id", "timestamp", "_id"), ("tenant_id", "received_at", "_id")),
     PARKED: (("tenant_id", "parked_at"), ("parked_at",)),
     OUTBOX: (("tenant_id", "received_at"),),
-    RECEIPTS: (("producer", "sequence"),),
+    RECEIPTS: (("producer", "sequence"), ("done_at",)),
     CATALOGUES: (("tenant_id", "version"),),
     VIEWERS: (("tenant_id", "_id"),),
     JOBS: (("due_at",), ("expires_at",), ("tenant_id", "kind", "_id")),

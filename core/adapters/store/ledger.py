@@ -10,7 +10,7 @@ from core import instant
 from core.adapters.store.client import BULK_DEADLINE, BsonMap, Database, chunks, store_calls
 from core.adapters.store.indexes import OUTBOX, PRODUCERS, REBUILDS, RECEIPTS
 from core.adapters.store.upserts import insert_once, upsert
-from core.ports import Heartbeat, Receipt
+from core.ports import Heartbeat, Rebuilding, Receipt
 
 SILENT_AFTER: Final = 60 * 1_000_000
 """Microseconds without a sign of life after which a complete producer counts as gone."""
@@ -126,9 +126,14 @@ class MongoLedger:
         oldest = await self._oldest_in_outbox(tenant_id)
         return mark if oldest is None else min(mark, oldest)
 
-    async def rebuilding(self, tenant_id: str) -> bool:
+    async def rebuilding(self, tenant_id: str) -> Rebuilding:
         with store_calls():
-            return await self._rebuilds.find_one({"_id": tenant_id}) is not None
+            found = {d["_id"]: d async for d in self._rebuilds.find({"_id": {"$in": [tenant_id, _beside(tenant_id)]}})}
+        if tenant_id in found:
+            return Rebuilding.BEHIND
+        beside = found.get(_beside(tenant_id))
+        # Of a job that was killed, the mark goes by itself.
+        return Rebuilding.BESIDE if beside is not None and beside["until"] > self._clock() else Rebuilding.NO
 
     async def set_rebuilding(self, tenant_id: str, running: bool) -> None:
         if running:
@@ -136,6 +141,18 @@ class MongoLedger:
             return
         with store_calls():
             await self._rebuilds.delete_one({"_id": tenant_id})
+
+    async def set_rebuilding_beside(self, tenant_id: str, until: int | None) -> None:
+        if until is not None:
+            await upsert(self._rebuilds, _beside(tenant_id), {"$set": {"until": until}})
+            return
+        with store_calls():
+            await self._rebuilds.delete_one({"_id": _beside(tenant_id)})
+
+    async def arrived(self, tenant_id: str, *, since: int, made_before: int) -> list[int]:
+        asked = {"done_at": {"$gte": since}, "made_at": {"$lt": made_before}, f"events.{tenant_id}": {"$exists": True}}
+        with store_calls(BULK_DEADLINE):
+            return sorted([int(d["made_at"]) async for d in self._receipts.find(asked, {"made_at": 1})])
 
     async def _known(self) -> list[_Producer]:
         with store_calls():
@@ -184,6 +201,10 @@ class MongoLedger:
         with store_calls(BULK_DEADLINE):
             found = await self._outbox.find(own, {"received_at": 1}).sort([("received_at", 1)]).limit(1).to_list(None)
         return found[0]["received_at"] if found else None
+
+
+def _beside(tenant_id: str) -> str:
+    return f"{tenant_id}:beside"
 
 
 def _document(receipt: Receipt) -> BsonMap:

@@ -1,0 +1,103 @@
+"""Rebuilding a tenant's index from the store."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from typing import Any, Final
+
+import msgspec
+from fastapi import APIRouter, Request
+from starlette.responses import Response
+
+from api.models import read_body
+from api.openapi import answer, body_of, example_of, needs, problems
+from api.routes.jobs import expiry, job_out
+from api.schemas.jobs import JobOut
+from api.schemas.reindex import ITEMS, ReindexIn, ReindexOut
+from api.state import State, state_of
+from core import instant
+from core.access import Permission
+from core.errors import FieldError, Invalid
+from core.ids import uuid7s
+from core.jobs import REINDEX, Job
+from core.ports import IndexDocument
+from core.query.values import moment
+from core.tenant import TenantScope
+
+router = APIRouter(prefix="/logs", tags=["logs"])
+_MAX_BODY_BYTES: Final = 64 * 1024
+_encode: Final = msgspec.json.Encoder().encode
+_JOB: Final[dict[str, Any]] = example_of(JobOut) | {
+    "kind": REINDEX,
+    "spec": {"received_from": 1790812800000000, "received_to": 1793491200000000},
+    "result": {"placements": ["202610"], "indexed": 1204, "reduced": 0, "failed": 0},
+}
+
+
+@router.post(
+    "/index/bulk",
+    response_model=ReindexOut,
+    summary="Rebuild the index from the store",
+    description="`ids`: up to 1,000 events, those that the index lacks are indexed at once, with a result for each. "
+    "A range of `received_at`: a job (202) rebuilds every index that holds a part of it, beside the live one, while "
+    "searches and writes go on; one at a time in a tenant. Needed after a change of facets for them to cover the past.",
+    responses={
+        **answer(200, ITEMS),
+        **answer(202, {"job": _JOB}),
+        **problems(400, 401, 403, 408, 413, 415, 422, 429, 503),
+    },
+    openapi_extra={**needs(Permission.MANAGE), "requestBody": body_of(ReindexIn)},
+)
+async def reindex(request: Request) -> Response:
+    state = state_of(request)
+    access = await state.authenticator.tenant_access(request, Permission.MANAGE)
+    asked = await read_body(request, ReindexIn, _MAX_BODY_BYTES)
+    now = instant.now_us()
+    bounds = {name: _moment(name, getattr(asked, name), now) for name in ("received_from", "received_to")}
+    if (asked.ids is None) == (bounds == dict.fromkeys(bounds)):
+        raise _fault("ids", "give either ids, or received_from or received_to")
+    if asked.ids is not None:
+        items = await _at_once(state, access.scope, asked.ids)
+        return Response(_encode({"items": items}), media_type="application/json")
+    job = Job(
+        id=uuid7s(now, 1)[0],
+        tenant_id=access.tenant.id,
+        kind=REINDEX,
+        spec=bounds,
+        asked_by=access.scope.actor,
+        created_at=now,
+        updated_at=now,
+        expires_at=expiry(state),
+    )
+    await state.backends.jobs.create(job, max_active=1)
+    return Response(_encode({"job": job_out(job).model_dump()}), 202, media_type="application/json")
+
+
+async def _at_once(state: State, scope: TenantScope, ids: list[str]) -> list[dict[str, str]]:
+    """One result for each id, in order."""
+    stored = await state.backends.store.fetch(scope, ids)
+    placed: dict[str, list[IndexDocument]] = defaultdict(list)
+    for event in stored.values():
+        placed[event.placement].append(IndexDocument(event.id, event.body))
+    found: dict[str, dict[str, str]] = {}
+    for placement, documents in placed.items():
+        outcomes = await state.backends.index.index(scope, placement, documents)
+        for document, outcome in zip(documents, outcomes, strict=True):
+            if isinstance(outcome, Exception):
+                found[document.id] = {"status": "failed", "detail": "the index does not take the event"}
+            else:
+                found[document.id] = {"status": outcome.value}
+    return [{"id": event_id, **found.get(event_id, {"status": "not_found"})} for event_id in ids]
+
+
+def _moment(name: str, text: str | None, now: int) -> int | None:
+    if text is None:
+        return None
+    try:
+        return moment(text, now)
+    except ValueError as error:
+        raise _fault(name, str(error)) from None
+
+
+def _fault(name: str, message: str) -> Invalid:
+    return Invalid(f"{name}: {message}", code="invalid_request", errors=[FieldError(("body", name), message, "value")])
