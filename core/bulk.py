@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from enum import StrEnum
-from functools import cached_property
 from itertools import islice
 from typing import Final, TypeVar
 
@@ -41,7 +40,7 @@ _LINE: Final = re.compile(rb"\S[^\n]*")
 _SURROGATE: Final = re.compile(rb"\\u[dD][89a-fA-F]")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Bulk:
     """A bulk's body, UTF-8 already checked."""
 
@@ -51,11 +50,6 @@ class Bulk:
     @property
     def is_array(self) -> bool:
         return self.form is Form.JSON and _ARRAY.match(self.body) is not None
-
-    @cached_property
-    def is_one_line(self) -> bool:
-        """Whether no event has a line break in it, as an array of compact JSON has none."""
-        return self.body.find(b"\r") < 0 and (self.form is Form.LINES or self.body.find(b"\n") < 0)
 
     @property
     def is_dense(self) -> bool:

@@ -12,10 +12,12 @@ import logging
 import random
 import time
 import uuid
+from bisect import bisect_right
 from collections import OrderedDict, deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from itertools import accumulate
 from typing import Final
 
 from core import envelope, instant
@@ -38,6 +40,8 @@ class _Submission:
     """The events of one request, until each has a result."""
 
     records: Sequence[Record]
+    ends: Sequence[int]
+    """How many raw bytes the records have up to the end of each."""
     future: asyncio.Future[list[tuple[int, int, Exception]]]
     expires_at: float
     open: int = 0
@@ -137,11 +141,12 @@ class GroupCommit:
         Returns the failed runs as (start, end, error); [] means that all are accepted. Raises `Overloaded` before
         anything is taken when the bound is reached.
         """
-        size = sum(len(record.body) for record in records)
+        ends = list(accumulate([len(record.body) for record in records]))
+        size = ends[-1]
         if self.pending_bytes and self.pending_bytes + size > self._max_pending_bytes:
             raise Overloaded("too many events wait for the queue")
         loop = asyncio.get_running_loop()
-        submission = _Submission(records, loop.create_future(), self._clock() + self._deadline, len(records))
+        submission = _Submission(records, ends, loop.create_future(), self._clock() + self._deadline, len(records))
         self._stamps[submission] = instant.now_us() if stamp is None else stamp
         submission.future.add_done_callback(lambda _: self._stamps.pop(submission))
         waiting = self._tenants.setdefault(records[0].tenant_id, _Waiting())
@@ -221,7 +226,7 @@ class GroupCommit:
         while waiting.segments and (taken < room):
             segment = waiting.segments.popleft()
             submission = segment.submission
-            end, size = _fit(submission.records, segment.start, segment.end, room - taken, first=not segments)
+            end, size = _fit(submission.ends, segment.start, segment.end, room - taken, first=not segments)
             if end == segment.start:
                 waiting.segments.appendleft(segment)
                 break
@@ -294,12 +299,10 @@ class GroupCommit:
             return [fault] * len(messages)
 
 
-def _fit(records: Sequence[Record], start: int, end: int, room: int, *, first: bool) -> tuple[int, int]:
+def _fit(ends: Sequence[int], start: int, end: int, room: int, *, first: bool) -> tuple[int, int]:
     """How far from `start` the records fit in `room` bytes (the first one always, if `first`), and their size."""
-    size = 0
-    for n in range(start, end):
-        length = len(records[n].body)
-        if size + length > room and not (first and n == start):
-            return n, size
-        size += length
-    return end, size
+    before = ends[start - 1] if start else 0
+    fitting = bisect_right(ends, before + room, start, end)
+    if first and fitting == start:
+        fitting = start + 1
+    return fitting, ends[fitting - 1] - before if fitting > start else 0

@@ -7,6 +7,7 @@ that keys with dots, 30-digit numbers and `1e400` survive.
 
 from __future__ import annotations
 
+import io
 import ipaddress
 import json
 import re
@@ -42,8 +43,11 @@ FREE_FIELDS: Final = ("before_state", "after_state", "metadata")
 """Free-form fields: a JSON object or null, kept token for token."""
 
 
-class EventInput(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True, kw_only=True):
-    """One event as a client sends it. `msgspec` refuses an unknown field by its name."""
+class EventInput(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True, kw_only=True, gc=False):
+    """One event as a client sends it. `msgspec` refuses an unknown field by its name.
+
+    No cycle can run through it, and the collector's walks over 500 of them took a sixth of a bulk's time.
+    """
 
     action: _Name
     timestamp: str | UnsetType | None = UNSET
@@ -64,10 +68,6 @@ class EventInput(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True,
     after_state: Raw | UnsetType = UNSET
     metadata: Raw | UnsetType = UNSET
     idempotency_key: Annotated[str, Meta(min_length=1)] | UnsetType | None = UNSET
-
-
-class _Keyed(msgspec.Struct):
-    idempotency_key: str | None = None
 
 
 class StoredEvent(msgspec.Struct, kw_only=True, frozen=True):
@@ -98,7 +98,6 @@ class StoredEvent(msgspec.Struct, kw_only=True, frozen=True):
 
 
 _decoder: Final = msgspec.json.Decoder(EventInput)
-_key_decoder: Final = msgspec.json.Decoder(_Keyed)
 _list_decoder: Final = msgspec.json.Decoder(list[EventInput])
 _encoder: Final = msgspec.json.Encoder()
 decode_stored: Final = msgspec.json.Decoder(StoredEvent).decode
@@ -111,12 +110,12 @@ _PATH_STEP: Final = re.compile(r"\.([^.\[\]]+)|\[(\d+|\.\.\.)\]")
 
 
 def decode(item: bytes) -> EventInput:
-    """One event from its JSON (UTF-8 already checked); raises `InvalidEvent` naming the field.
+    """One event from its JSON (UTF-8 already checked), unmasked; raises `InvalidEvent` naming the field.
 
-    `item` must be what will be stored: already masked. `check` has still to be called.
+    `check` has still to be called.
     """
     if len(item) > MAX_EVENT_BYTES:
-        raise _too_large(len(item))
+        raise too_large(len(item))
     try:
         return _decoder.decode(item)
     except msgspec.ValidationError as error:
@@ -127,39 +126,25 @@ def decode(item: bytes) -> EventInput:
         raise _lone_surrogate(item) or InvalidEvent(f"not JSON: {error}", code="malformed_json") from None
 
 
-def key_of(item: bytes) -> str | None:
-    """The idempotency key of an event as it was sent, unmasked.
-
-    Raises `InvalidEvent` for one that is no text: a card's number as a number is text only once it is masked.
-    """
-    try:
-        return _key_decoder.decode(item).idempotency_key
-    except msgspec.ValidationError as error:
-        raise _invalid(str(error)) from None
-
-
 def decode_all(body: bytes) -> list[EventInput]:
     """A JSON array of events in one call, in C; raises `msgspec.DecodeError` or the like if any of them is bad."""
     return _list_decoder.decode(body)
 
 
-def check(event: EventInput, received_at: int, one_line: bool = False) -> str:
+def check(event: EventInput, received_at: int) -> str:
     """The event's own time in canonical text (`received_at` when it gives none); checks what the types do not say.
 
-    Puts free-form fields on one line, unless what was sent is known to be `one_line`: looking into each costs 0.5 us.
-    Raises `InvalidEvent` naming the field.
+    Takes out of `event` what is a stamp: its timestamp and key. Raises `InvalidEvent` naming the field.
     """
     if event.action[:7].lower() == "ocelot.":
         raise _fault("action", "actions that begin with ocelot. are the service's own", "reserved_action")
     if event.ip_address is not None and not _is_ip(event.ip_address):
         raise _fault("ip_address", "not an IPv4 or IPv6 address", "ip_address")
-    if event.metadata is not UNSET:
-        event.metadata = _checked("metadata", event.metadata, one_line)
-    if event.before_state is not UNSET:
-        event.before_state = _checked("before_state", event.before_state, one_line)
-    if event.after_state is not UNSET:
-        event.after_state = _checked("after_state", event.after_state, one_line)
+    if event.severity is None:
+        event.severity = "INFO"
+    event.idempotency_key = UNSET
     text = event.timestamp
+    event.timestamp = UNSET
     if not isinstance(text, str):
         return instant.to_text(received_at)
     try:
@@ -171,37 +156,73 @@ def check(event: EventInput, received_at: int, one_line: bool = False) -> str:
     return canonical
 
 
-def may_be_over(line: bytes) -> bool:
-    """Whether `check_encoded` has anything to look at: a look at the line's length and brackets, 0.5 ns a byte.
+def encode_all(events: Sequence[EventInput]) -> list[bytes | InvalidEvent]:
+    """Each checked event as JSON on one line, with a line feed at its end, or what is wrong with it.
 
-    Brackets bound the depth from above, and most events have fewer than 64 in all.
+    One call for all of them takes a third of a call for each; the lines are those that `readlines` finds, since
+    `bytes.split` looks at byte after byte.
     """
-    return len(line) > MAX_STRING_BYTES or line.count(b"{") + (line.find(b"[") >= 0 and line.count(b"[")) > MAX_DEPTH
+    encoded = _encoder.encode_lines(events)
+    lines = io.BytesIO(encoded).readlines()
+    if len(lines) == len(events) and encoded.find(b"\r") < 0 and all(map(_is_plain, events, lines)):
+        checked: list[bytes | InvalidEvent] = [
+            _bounded(event, line) if may_be_over(line) else line for event, line in zip(events, lines, strict=True)
+        ]
+        return checked
+    return [_bounded(event, None) for event in events]
 
 
-def check_encoded(event: EventInput, line: bytes) -> None:
+def _bounded(event: EventInput, line: bytes | None) -> bytes | InvalidEvent:
+    try:
+        line = encode(event) if line is None else line
+        _check_encoded(event, line)
+    except InvalidEvent as error:
+        return error
+    return line
+
+
+def encode(event: EventInput) -> bytes:
+    """A checked event as JSON on one line, with a line feed at its end.
+
+    0x0A and 0x0D, which valid JSON holds only as white space, become spaces: a line break inside `metadata` would
+    otherwise be a command of its own in the index's bulk protocol. Raises `InvalidEvent` for a free-form field that is
+    no object.
+    """
+    if event.before_state is not UNSET:
+        event.before_state = _object("before_state", event.before_state)
+    if event.after_state is not UNSET:
+        event.after_state = _object("after_state", event.after_state)
+    if event.metadata is not UNSET:
+        event.metadata = _object("metadata", event.metadata)
+    return _encoder.encode(event).translate(_LINE_BREAKS) + b"\n"
+
+
+def _is_plain(event: EventInput, line: bytes) -> bool:
+    """Whether a line needs no look at its free-form fields: `metadata` comes last, and only an object ends so."""
+    return (
+        (event.metadata is UNSET or line.endswith(b"}}\n"))
+        and event.before_state is UNSET
+        and event.after_state is UNSET
+    )
+
+
+def may_be_over(line: bytes) -> bool:
+    """Whether `_check_encoded` has anything to look at: a look at the line's length and opening brackets.
+
+    Those bound the depth from above, and most events have fewer than 64 in all. `bytes.count` looks at byte after
+    byte; `replace` skips from bracket to bracket, which takes half the time.
+    """
+    size = len(line)
+    return size > MAX_STRING_BYTES or 2 * size - len(line.replace(b"{", b"")) - len(line.replace(b"[", b"")) > MAX_DEPTH
+
+
+def _check_encoded(event: EventInput, line: bytes) -> None:
     """The bounds that are read off the encoded event: size, depth and lengths; raises `InvalidEvent`."""
-    if len(line) > MAX_EVENT_BYTES:
-        raise _too_large(len(line))
+    if (size := len(line) - 1) > MAX_EVENT_BYTES:
+        raise too_large(size)
     _check_sizes(event)
     if depth_of(line) > MAX_DEPTH:
         raise _too_deep()
-
-
-def content_of(event: EventInput) -> bytes:
-    """What the client sent, in one form: the bytes under the `content` digest that tells a retry from a conflict."""
-    event.idempotency_key = UNSET
-    return _encoder.encode(event)
-
-
-def encode_all(events: Sequence[EventInput]) -> list[bytes]:
-    """Each event as one line of JSON, without its timestamp and key, which are stamps; one call for all of them."""
-    for event in events:
-        event.timestamp = UNSET
-        event.idempotency_key = UNSET
-        if event.severity is None:
-            event.severity = "INFO"
-    return _encoder.encode_lines(events).split(b"\n")[:-1]
 
 
 def depth_of(document: bytes) -> int:
@@ -216,15 +237,11 @@ def depth_of(document: bytes) -> int:
     return deepest
 
 
-def _checked(name: str, raw: Raw | UnsetType, one_line: bool) -> Raw | UnsetType:
-    """A free-form field on one line, or UNSET for null.
-
-    0x0A and 0x0D, which valid JSON holds only as white space, become spaces: a line break inside `metadata` would
-    otherwise be a command of its own in the index's bulk protocol.
-    """
-    first = memoryview(raw)[0]  # type: ignore[arg-type]  # a buffer, which the stubs do not say
+def _object(name: str, raw: Raw) -> Raw | UnsetType:
+    """A free-form field, UNSET for null."""
+    first = memoryview(raw)[0]
     if first == _BRACE:
-        return raw if one_line else Raw(bytes(raw).translate(_LINE_BREAKS))  # type: ignore[arg-type]
+        return raw
     if first == _N:
         return UNSET
     raise _fault(name, "must be an object or null", "object")
@@ -258,7 +275,8 @@ def _too_deep() -> InvalidEvent:
     return InvalidEvent(f"an event may nest {MAX_DEPTH} levels deep", code="too_deep")
 
 
-def _too_large(size: int) -> InvalidEvent:
+def too_large(size: int) -> InvalidEvent:
+    """The fault of an event of `size` bytes."""
     return InvalidEvent(f"an event may have {MAX_EVENT_BYTES} bytes, this one has {size}", code="event_too_large")
 
 

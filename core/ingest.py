@@ -4,29 +4,31 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from itertools import repeat
+from operator import attrgetter
 from typing import Any, Final
 
 import msgspec
 
-from core.aside import Aside, Run
+from core import event
+from core.aside import Aside
 from core.bulk import Bulk
 from core.catalogue import CatalogueCache, Checker
 from core.commit import GroupCommit
 from core.envelope import Record
 from core.errors import Invalid, InvalidEvent, OcelotError, Unavailable
 from core.event import MAX_EVENT_BYTES
-from core.prepare import Entry, Prepared, decoded, entries_at_once, prepare, slices
+from core.prepare import Entry, decoded, encoded, entries_at_once, stamped
 from core.tenant import Tenant, TenantScope
 
-# How many events are prepared before the loop gets a turn: 5 ms of work.
-_SLICE: Final = 500
-# Masking what is all secrets takes up to 2.7 s a MiB.
-_SLICE_BYTES: Final = 64 * 1024
+_INDEX: Final = attrgetter("index")
+# How many events are decoded one by one before the loop gets a turn.
+_TURN: Final = 500
 # How many events are checked by a catalogue before the loop gets a turn: 1 ms of work, for most schemas.
 _CHECKED: Final = 50
 
 
-class ItemError(msgspec.Struct, frozen=True):
+class ItemError(msgspec.Struct, frozen=True, gc=False):
     """Why one event was not taken."""
 
     code: str
@@ -34,7 +36,7 @@ class ItemError(msgspec.Struct, frozen=True):
     errors: list[dict[str, Any]]
 
 
-class ItemResult(msgspec.Struct, frozen=True, omit_defaults=True):
+class ItemResult(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     """What became of the event at `index`: `accepted` (durable), `refused` (it is at fault) or `retry` (send again)."""
 
     index: int
@@ -62,9 +64,10 @@ class Ingest:
         warning = checker.fault(item) if checker is not None else None
         if checker is not None and warning is not None and checker.enforces:
             raise warning
-        entries = await self._aside.run()(decoded, [item])
         with self._commit.stamping() as now:
-            prepared = prepare(tenant, entries, now, {}, key=key)
+            [run] = encoded([event.decode(item)], now, key=key)
+            await self._aside.mask(run.lines)
+            prepared = stamped(tenant, run, now, {})
             for fault in prepared.faults.values():
                 raise fault
             for _, _, error in await self._commit.submit(prepared.records, now):
@@ -76,7 +79,7 @@ class Ingest:
 
     async def many(self, scope: TenantScope, tenant: Tenant, bulk: Bulk) -> list[ItemResult]:
         """Take each event of a bulk on its own merits; one result for each, in order."""
-        entries = await _entries(bulk, self._aside.run())
+        entries = await _entries(bulk)
         checker = await self._checker(scope)
         faults = await _faults(checker, bulk) if checker is not None else {}
         if checker is not None and checker.enforces:
@@ -84,22 +87,24 @@ class Ingest:
                 entry if isinstance(entry, InvalidEvent) else faults.pop(n, entry) for n, entry in enumerate(entries)
             ]
         results: list[ItemResult] = []
-        taken: list[int] = []
         records: list[Record] = []
+        places: list[int] = []
         keys: dict[str, bytes] = {}
         with self._commit.stamping() as now:
-            for start in range(0, len(entries), _SLICE):
-                run = entries[start : start + _SLICE]
-                prepared = prepare(tenant, run, now, keys, one_line=bulk.is_one_line)
-                results += _results(prepared, start, len(run))
-                taken += [start + n for n in prepared.places]
+            for run in encoded(entries, now):
+                await self._aside.mask(run.lines)
+                prepared = stamped(tenant, run, now, keys)
+                results += map(ItemResult, prepared.places, repeat("accepted"), prepared.ids)
+                results += [_refused(place, fault) for place, fault in prepared.faults.items()]
                 records += prepared.records
+                places += prepared.places
                 await asyncio.sleep(0)
             failed = await self._commit.submit(records, now) if records else []
+        results.sort(key=_INDEX)
         for first, end, error in failed:
             status = "refused" if isinstance(error, Invalid) else "retry"
-            for n in taken[first:end]:
-                results[n] = ItemResult(n, status, error=item_error(error))
+            for place in places[first:end]:
+                results[place] = ItemResult(place, status, error=item_error(error))
         for n, fault in faults.items():
             if results[n].status == "accepted":
                 results[n] = msgspec.structs.replace(results[n], warning=item_error(fault))
@@ -117,28 +122,20 @@ async def _faults(checker: Checker, bulk: Bulk) -> dict[int, InvalidEvent]:
     return faults
 
 
-def _results(prepared: Prepared, start: int, count: int) -> list[ItemResult]:
-    """The results of a run of `count` entries that begins at `start`, as if the queue took every record."""
-    if not prepared.faults:
-        return [ItemResult(n, "accepted", event_id) for n, event_id in enumerate(prepared.ids, start)]
-    ids = dict(zip(prepared.places, prepared.ids, strict=True))
-    return [
-        ItemResult(start + n, "refused", error=item_error(prepared.faults[n]))
-        if n in prepared.faults
-        else ItemResult(start + n, "accepted", ids[n])
-        for n in range(count)
-    ]
+def _refused(place: int, fault: InvalidEvent) -> ItemResult:
+    return ItemResult(place, "refused", error=item_error(fault))
 
 
-async def _entries(bulk: Bulk, aside: Run) -> Sequence[Entry]:
-    """Each event of a bulk, masked and decoded, or why it is none; raises `Invalid` for the body as a whole."""
+async def _entries(bulk: Bulk) -> Sequence[Entry]:
+    """Each event of a bulk, decoded, or why it is none; raises `Invalid` for the body as a whole."""
     at_once = entries_at_once(bulk)
     if at_once is not None:
         return at_once
     entries: list[Entry] = []
-    for items in slices(bulk.items(), _SLICE, _SLICE_BYTES):
-        entries += await aside(decoded, items)
-        await asyncio.sleep(0)
+    for item in bulk.items():
+        entries.append(decoded(item))
+        if len(entries) % _TURN == 0:
+            await asyncio.sleep(0)
     return entries
 
 

@@ -5,7 +5,7 @@
 JSON comes back as it is, for the decoder to refuse. docs/masking.md lists the rules.
 """
 
-from core.masking.masker import DEFAULT, Masker, mask, mask_all, may_hold_secret
+from core.masking.masker import DEFAULT, Found, Masker, mask, mask_all
 from core.masking.rules import DEFAULT_RULES, Rules
 
-__all__ = ["DEFAULT", "DEFAULT_RULES", "Masker", "Rules", "mask", "mask_all", "may_hold_secret"]
+__all__ = ["DEFAULT", "DEFAULT_RULES", "Found", "Masker", "Rules", "mask", "mask_all"]

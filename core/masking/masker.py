@@ -30,6 +30,9 @@ _SHORTEST: Final = len(b"jwt=1")
 _LONGEST_CACHED: Final = 128
 _decode: Final = msgspec.json.Decoder(msgspec.Raw).decode
 
+Found = list[tuple[int, list[Span]]]
+"""Items by their index, and where each may hold a secret."""
+
 
 class Masker:
     """Masks by `rules`. Holds no state but caches; safe to share."""
@@ -47,25 +50,29 @@ class Masker:
     def mask(self, item: bytes) -> bytes:
         """`item` with its secrets masked, or `item` itself when it holds none or is not JSON."""
         hits = self._finder.spans(item) if self.may_hold(item) else None
-        return self._masked(item, hits) if hits else item
-
-    def may_hold_secret(self, body: bytes) -> bool:
-        """`may_hold` of many events' bytes: it stops at the first hit, where that reads on to the end."""
-        return self._finder.first(body) is not None
+        return self.mask_found(item, hits) if hits else item
 
     def mask_all(self, items: Sequence[bytes]) -> list[bytes]:
-        """`mask` of each item: one search through many of them stops at those alone that may hold a secret."""
+        """`mask` of each item."""
+        masked = list(items)
+        for index, hits in self.find_all(items):
+            masked[index] = self.mask_found(items[index], hits)
+        return masked
+
+    def find_all(self, items: Sequence[bytes]) -> Found:
+        """The items that may hold a secret, by their index, and where: for `mask_found`, which takes its time.
+
+        One search goes through many of them. All are searched before the first is masked: in turns, each would find
+        the processor's caches full of the other's.
+        """
         sizes = [0, *accumulate(map(len, items))]
-        found: list[tuple[int, list[Span]]] = []
+        found: Found = []
         start = 0
         while start < len(items):
             end = max(start + 1, bisect_left(sizes, sizes[start] + _TOGETHER, hi=len(items)))
             found += self._search(items, sizes, range(start, end))
             start = end
-        masked = list(items)
-        for index, hits in found:  # after all searches: in turns, each finds the processor's caches full of the other's
-            masked[index] = self._masked(items[index], hits)
-        return masked
+        return found
 
     def _search(self, items: Sequence[bytes], sizes: list[int], indexes: range) -> Iterator[tuple[int, list[Span]]]:
         """The hits of the items at `indexes`; `sizes` sums up the sizes of those before each."""
@@ -92,9 +99,10 @@ class Masker:
 
     def mask_slowly(self, item: bytes) -> bytes:
         """What `mask` does, from a walk over the whole item."""
-        return self._masked(item, [(0, len(item))])
+        return self.mask_found(item, [(0, len(item))])
 
-    def _masked(self, item: bytes, hits: list[Span]) -> bytes:
+    def mask_found(self, item: bytes, hits: list[Span]) -> bytes:
+        """`item` with what the hits are part of masked."""
         if not _is_json(item):
             return item
         found = edits(item, self._judges[0], hits, event=True)
@@ -144,4 +152,3 @@ def _is_json(document: bytes) -> bool:
 DEFAULT: Final = Masker()
 mask: Final = DEFAULT.mask
 mask_all: Final = DEFAULT.mask_all
-may_hold_secret: Final = DEFAULT.may_hold_secret

@@ -103,6 +103,8 @@ def _terminated(_signal: int, _frame: object) -> NoReturn:
 def main() -> int:
     """The command line; 1 and a loud line when a server is missing."""
     signal.signal(signal.SIGTERM, _terminated)
+    # A shell starts what it puts in the background with SIGINT ignored, and so would the command be, for ever.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     folder = Path(os.environ.get("OCELOT_LIVE", "../shared/live"))
     try:
         return run(folder, sys.argv[1:])

@@ -29,11 +29,13 @@ def stamped(
     text = instant.to_text(us)
     received = text if received_at is None else instant.to_text(received_at)
     new = event_id(number)
-    [line] = event.encode_all([event.decode(encoded)])
+    given = event.decode(encoded)
+    event.check(given, NOW)
+    line = event.encode(given)
     stamps = (
         f'{{"id":"{new}","tenant_id":"{tenant_id}","timestamp":"{text}","received_at":"{received}","salt":"{"x" * 22}",'
     )
-    return IndexDocument(new, stamps.encode() + line[1:])
+    return IndexDocument(new, stamps.encode() + line[1:-1])
 
 
 def wrapped(line: bytes) -> bytes:

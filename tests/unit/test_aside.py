@@ -10,51 +10,72 @@ import pytest
 
 from core import aside as module
 from core.aside import LARGE, Aside
+from core.masking import DEFAULT, Masker
+from core.masking.screen import Span
 
-SECRET = b'{"action":"x","metadata":{"password":"p1"}}'
+SECRET = b'{"action":"x","metadata":{"password":"p1"}}\n'
 
 
 def large(**metadata: object) -> bytes:
     return json.dumps({"action": "x", "metadata": {**metadata, "text": "a" * LARGE}}).encode()
 
 
-def where(items: Sequence[bytes]) -> str:
-    """The name of the thread that works on the items."""
-    return threading.current_thread().name
+class Watched(Masker):
+    """Knows which threads it masked in."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.threads: list[str] = []
+
+    def mask_found(self, item: bytes, hits: list[Span]) -> bytes:
+        self.threads.append(threading.current_thread().name)
+        return super().mask_found(item, hits)
+
+
+@pytest.fixture
+def watched(monkeypatch: pytest.MonkeyPatch) -> Watched:
+    masker = Watched()
+    monkeypatch.setattr(module, "DEFAULT", masker)
+    monkeypatch.setattr(module, "LONG", 60.0)
+    return masker
 
 
 @pytest.mark.parametrize(
-    ("items", "thread"),
+    ("lines", "threads"),
     [
-        ([SECRET], "MainThread"),
-        ([SECRET] * 500, "MainThread"),
-        ([large(n=1)], "MainThread"),
-        ([large(password="p1")], "masking_0"),
-        ([SECRET, large(n=1), large(password="p1")], "masking_0"),
-        ([b"[" * LARGE], "MainThread"),
-        ([], "MainThread"),
+        ([SECRET], ["MainThread"]),
+        ([SECRET] * 500, ["MainThread"] * 500),
+        ([large(n=1)], []),
+        ([large(password="p1")], ["masking_0"]),
+        ([SECRET, large(n=1), large(password="p1"), SECRET], ["MainThread", "masking_0", "masking_0"]),
+        ([], []),
     ],
-    ids=["a secret", "many", "large", "a large secret", "one of many", "no JSON", "none"],
+    ids=["a secret", "many", "large", "a large secret", "one of many", "none"],
 )
-async def test_what_is_large_and_may_hold_a_secret_goes_aside(items: list[bytes], thread: str) -> None:
-    assert await Aside().run()(where, items) == thread
+async def test_what_is_large_and_may_hold_a_secret_goes_aside(
+    lines: Sequence[bytes], threads: list[str], watched: Watched
+) -> None:
+    masked = list(lines)
+    await Aside().mask(masked)
+    assert watched.threads == threads
+    assert masked == DEFAULT.mask_all(lines)
+    assert not any(b"p1" in line for line in masked)
 
 
-async def test_once_a_slice_took_long_the_rest_of_its_request_goes_aside(monkeypatch: pytest.MonkeyPatch) -> None:
-    aside = Aside()
-    run = aside.run()
-    assert await run(where, [SECRET]) == "MainThread"
+async def test_once_a_run_took_long_the_rest_of_it_goes_aside(
+    watched: Watched, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(module, "LONG", -1.0)
-    assert await run(where, [SECRET]) == "MainThread"
-    assert await run(where, [SECRET]) == "masking_0"
-    monkeypatch.undo()
-    assert await run(where, [SECRET]) == "masking_0"
-    assert await aside.run()(where, [SECRET]) == "MainThread"
+    lines = [SECRET] * 3
+    await Aside().mask(lines)
+    assert watched.threads == ["masking_0"] * 3
+    assert not any(b"p1" in line for line in lines)
 
 
-async def test_what_fails_aside_fails_here() -> None:
-    def fails(items: Sequence[bytes]) -> None:
+async def test_what_fails_aside_fails_here(watched: Watched, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fails(item: bytes, hits: list[Span]) -> bytes:
         raise ValueError("no")
 
+    monkeypatch.setattr(watched, "mask_found", fails)
     with pytest.raises(ValueError, match="no"):
-        await Aside().run()(fails, [large(password="p1")])
+        await Aside().mask([large(password="p1")])

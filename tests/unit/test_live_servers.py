@@ -108,6 +108,19 @@ def test_sigterm_while_a_server_starts_leaves_nothing(folder: Path) -> None:
     assert not (folder / "ran").exists()
 
 
+def test_a_command_in_the_background_can_be_interrupted_all_the_same(folder: Path) -> None:
+    script = f"trap 'exit 130' INT; touch {folder}/ready; while :; do sleep 0.05; done"
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        process = start(folder, "sh", "-c", script)
+    finally:
+        signal.signal(signal.SIGINT, before)
+    while not (folder / "ready").exists():
+        time.sleep(0.02)
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(30) == 143
+
+
 def test_sigterm_lets_the_command_clean_up_before_the_servers_stop(folder: Path) -> None:
     script = (
         f"trap 'ls {folder}/*.up | wc -l > {folder}/cleaned; exit 130' INT; "

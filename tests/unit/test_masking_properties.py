@@ -10,7 +10,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from core.event import MAX_EVENT_BYTES
-from core.masking import DEFAULT, DEFAULT_RULES, mask, mask_all, may_hold_secret
+from core.masking import DEFAULT, DEFAULT_RULES, mask, mask_all
 from core.masking.rules import Verdict, judge
 
 VERDICT = judge(DEFAULT_RULES)
@@ -120,7 +120,6 @@ dull = st.sampled_from(
 def test_many_are_masked_as_each_alone(items: list[bytes]) -> None:
     alone = [mask(item) for item in items]
     assert mask_all(items) == alone
-    assert may_hold_secret(b"\n".join(items)) or alone == items
 
 
 @given(st.binary(max_size=60) | st.text('{}[]":,\\ tokenpwd123', max_size=40).map(str.encode))
