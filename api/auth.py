@@ -114,7 +114,7 @@ class Authenticator:
         snapshot = self._snapshot
         if snapshot is None:
             return
-        if claims.subject in snapshot.revoked or claims.token_id in snapshot.revoked:
+        if not snapshot.revoked.isdisjoint((claims.subject, claims.token_id, claims.maker)):
             raise Unauthenticated("the token was revoked", code="token_revoked")
         tenant = snapshot.tenants.get(access.tenant.id)
         if tenant is not None:

@@ -38,7 +38,7 @@ _FACETS: Final = [
 ]
 _ASKED: Final[dict[str, list[tuple[str, str]]]] = {
     "counts by the day in Berlin": [("interval", "1d"), ("time_zone", "Europe/Berlin")],
-    "counts by the hour, and by action": [("interval", "1h"), ("by", "action")],
+    "counts by six hours, and by action": [("interval", "6h"), ("by", "action")],
     "counts by action and a facet, of different users": [
         ("interval", "1d"), ("by", "action"), ("by", "facet.customer"), ("distinct", "user_id"),
     ],

@@ -15,7 +15,7 @@ from consumer.jobs.frontier import Frontier
 from consumer.jobs.outbox import OutboxDrain
 from consumer.jobs.rebuild import Rebuild
 from consumer.jobs.reindex import Reindex
-from consumer.jobs.runner import Handler, JobRunner
+from consumer.jobs.runner import LEASE_SECONDS, Handler, JobRunner
 from consumer.jobs.schedule import every
 from consumer.loop import Loop
 from consumer.pipeline import Pipeline
@@ -52,7 +52,11 @@ async def consume(settings: Settings) -> None:
         port = await health.start(settings.host, settings.consumer_port)
         log.info("consuming; health and metrics on port %d", port)
         runner = JobRunner(
-            backends.jobs, _handlers(settings, backends), keep=settings.job_keep, at_once=settings.jobs_at_once
+            backends.jobs,
+            _handlers(settings, backends),
+            keep=settings.job_keep,
+            at_once=settings.jobs_at_once,
+            lease=min(LEASE_SECONDS, settings.lease_seconds),
         )
         jobs = [asyncio.create_task(job) for job in _jobs(settings, backends, pipeline, runner)]
         try:
