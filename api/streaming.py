@@ -71,10 +71,15 @@ class Stream:
             reason = SLOW
         finally:
             await frames.aclose()
-            self.held.close()
+            await self.aclose()
             gauge.dec()
             telemetry.STREAM_ENDS.labels(reason).inc()
         return reason
+
+    async def aclose(self) -> None:
+        """Give back what the stream holds, also where it was never run; harmless when done again."""
+        self.held.close()
+        await self.subscription.aclose()
 
     async def _frames(self) -> AsyncGenerator[list[Frame], None]:
         coming_items = self.subscription.items()

@@ -89,10 +89,13 @@ class EventStream(Response):
             for piece in pieces(frames):
                 await send({"type": "http.response.body", "body": piece, "more_body": True})
 
-        await send({"type": "http.response.start", "status": 200, "headers": list(_HEADERS)})
-        await send({"type": "http.response.body", "body": b"retry: %d\n\n" % _RETRY_MS, "more_body": True})
-        if await until_gone(self._stream.run(write, "sse"), gone(receive, "http.disconnect")):
-            await send({"type": "http.response.body", "body": b""})
+        try:
+            await send({"type": "http.response.start", "status": 200, "headers": list(_HEADERS)})
+            await send({"type": "http.response.body", "body": b"retry: %d\n\n" % _RETRY_MS, "more_body": True})
+            if await until_gone(self._stream.run(write, "sse"), gone(receive, "http.disconnect")):
+                await send({"type": "http.response.body", "body": b""})
+        finally:
+            await self._stream.aclose()
 
 
 @router.websocket("/stream")
@@ -134,7 +137,7 @@ async def run(websocket: WebSocket, stream: Stream, *, accepted: bool) -> None:
                 await accept(websocket)
             return await stream.run(write, "websocket")
         finally:
-            stream.held.close()
+            await stream.aclose()
 
     reason = await until_gone(serve(), gone(websocket.receive, "websocket.disconnect"))
     if reason:

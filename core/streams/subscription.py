@@ -98,8 +98,12 @@ class Subscription:
                     delay = min(2 * delay, _BACK_OFF[1])
             yield [TooSlow(self._missed, self._place)]
         finally:
-            self._leave()
-            await self._close_own()
+            await self.aclose()
+
+    async def aclose(self) -> None:
+        """Let go of the hub and the store, also where `items` was never begun; harmless when done again."""
+        self._forget()
+        await self._close_own()
 
     # What the hub calls ---------------------------------------------------------------------------------------------
 
@@ -236,10 +240,6 @@ class Subscription:
         watch, self._own = self._own, None
         if watch is not None:
             await watch.aclose()
-
-    def _leave(self) -> None:
-        self._hub.leave(self, self._scope)
-        self._forget()
 
     def _forget(self) -> None:
         """Stand outside again, with an empty buffer."""

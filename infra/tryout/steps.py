@@ -41,7 +41,10 @@ _MEMBERS: Final[dict[str, dict[str, str]]] = {
     "PUT /api/v1/catalogue": {"mode": "warn"},
 }
 # Answers other than the good one, where the thing's state has it so.
-_STATUSES: Final[dict[str, int]] = {}
+_STATUSES: Final[dict[str, int]] = {
+    "POST /api/v1/jobs/{job_id}/retry": 409,  # it has not failed
+    "GET /api/v1/downloads/{link}": 403,  # a link is made for an export that is done
+}
 
 
 @dataclass(frozen=True)

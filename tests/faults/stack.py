@@ -1,98 +1,131 @@
-"""A service of its own whose processes may be killed: embedded servers, or the real ones and processes of its own."""
+"""A service of its own whose processes may be killed: embedded servers, or the real ones behind proxies of its own."""
 
 from __future__ import annotations
 
 import os
 import signal
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
+import pytest
+
+from core.tenant import for_system
+from core.wiring import Backends
 from infra.local.servers import Server, free_port, start_index, start_store
+from tests.faults.proxy import Proxy, in_front_of
 from tests.flow.conftest import drop_live, live_environment
-from tests.service import Service, environment, service
+from tests.service import Client, Service, environment, service
 
 # A killed consumer's messages come again when their leases lapse.
 LEASE = "4"
+SERVERS = ["embedded", pytest.param("live", marks=pytest.mark.live)]
+"""The names of the two functions below, as parameters of a test."""
+_URLS = {"store": "MONGODB_URL", "index": "OPENSEARCH_URL"}
 
 
 class Stack:
-    """The processes by name: `api` and `consumer` always, `store` and `index` where they are this stack's own."""
+    """The processes by name: `api` and `consumer` of its own, `store` and `index` its own or the proxies of others'."""
 
-    def __init__(self, home: Path, service: Service, store: Server | None = None, index: Server | None = None) -> None:
+    def __init__(self, home: Path, service: Service, servers: dict[str, Server], proxies: dict[str, Proxy]) -> None:
         self.home = home
         self.service = service
-        self.store = store
-        self.index = index
+        self.servers = servers
+        self.proxies = proxies
 
     @property
     def names(self) -> list[str]:
-        return ["api", "consumer"] + ["store"] * (self.store is not None)
+        """What may be killed and started again with nothing lost: an index that is its own forgets."""
+        return ["api", "consumer", "store"] + ["index"] * ("index" not in self.servers)
 
     def kill(self, name: str) -> None:
-        """SIGKILL."""
-        getattr(self.service, name, getattr(self, name, None)).kill()
+        """SIGKILL; of another's server, its connections."""
+        if name in self.servers:
+            self.servers[name].kill()
+        elif name in self.proxies:
+            self.proxies[name].gone()
+        else:
+            getattr(self.service, name).kill()
 
     def start(self, name: str) -> None:
-        """Start again what was killed, on the same port; a store with its data, an index empty."""
-        if name == "store":
-            self.store = start_store(self.home, _port(self.store))
-        elif name == "index":
-            self.index = start_index(self.home, _port(self.index))
+        """Start again what was killed, on the same port; a store with its data, an index of its own empty."""
+        if name in self.servers:
+            start = start_store if name == "store" else start_index
+            self.servers[name] = start(self.home, int(self.servers[name].url.rsplit(":", 1)[1].split("/")[0]))
+        elif name in self.proxies:
+            self.proxies[name].well()
         else:
             getattr(self.service, name).start()
 
-    def pid(self, name: str) -> int:
-        server = getattr(self, name, None)
-        process = server.process if server is not None else getattr(self.service, name).popen
-        return int(process.pid)
-
     @contextmanager
     def hung(self, name: str) -> Iterator[None]:
-        """SIGSTOP: it holds its connections and answers nothing."""
-        os.kill(self.pid(name), signal.SIGSTOP)
+        """It holds its connections and answers nothing: SIGSTOP, where it is its own."""
+        if name not in self.servers:
+            self.proxies[name].hung()
+            yield
+            self.proxies[name].well()
+            return
+        pid = self.servers[name].process.pid
+        os.kill(pid, signal.SIGSTOP)
         try:
             yield
         finally:
-            os.kill(self.pid(name), signal.SIGCONT)
+            os.kill(pid, signal.SIGCONT)
+
+    def forget(self, client: Client) -> None:
+        """The index loses all that it has of the client's tenant; an index of its own, all that it has."""
+        if "index" in self.servers:
+            self.kill("index")
+            self.start("index")
+            return
+        assert client.tenant is not None
+        scope = for_system(client.tenant.id, "test")
+
+        async def drop(backends: Backends) -> None:
+            await backends.index.drop(scope)
+
+        self.service.with_backends(drop)
 
     def down(self) -> None:
         """Stop all of it, stores last."""
         try:
+            for proxy in self.proxies.values():
+                proxy.well()
             self.service.stop()
         finally:
-            for process in (self.service.api, self.service.consumer, self.index, self.store):
-                if process is not None:
-                    process.kill()
+            for process in (self.service.api, self.service.consumer, *self.servers.values()):
+                process.kill()
 
 
 @contextmanager
-def embedded(home: Path, **settings: str) -> Iterator[Stack]:
-    """On an embedded store and index of its own."""
-    store = start_store(home, free_port())
-    index = start_index(home, free_port())
-    made = service(environment(home, store.url, index.url, **{"OCELOT_LEASE_SECONDS": LEASE, **settings}))
-    stack = Stack(home, made, store, index)
-    try:
-        made.start()
+def embedded(home: Path, *, proxied: bool = False, **settings: str) -> Iterator[Stack]:
+    """On an embedded store and index of its own; `proxied`: behind proxies."""
+    servers = {"store": start_store(home, free_port()), "index": start_index(home, free_port())}
+    given = environment(home, servers["store"].url, servers["index"].url)
+    with _started(home, {**given, **settings}, servers, proxied=proxied) as stack:
         yield stack
-    finally:
-        stack.down()
 
 
 @contextmanager
-def live(home: Path, **settings: str) -> Iterator[Stack]:
-    """On the real servers, which are others' too: its own API and consumer alone may be killed."""
-    made = service({**live_environment(home), "OCELOT_LEASE_SECONDS": LEASE, **settings})
-    stack = Stack(home, made)
+def live(home: Path, *, proxied: bool = True, **settings: str) -> Iterator[Stack]:
+    """On the real servers, which are others' too: only what passes between them and this service can be harmed."""
+    given = live_environment(home, int(settings.get("OCELOT_MAX_RECEIVES", "100")))
     try:
-        made.start()
-        yield stack
+        with _started(home, {**given, **settings}, {}, proxied=proxied) as stack:
+            yield stack
     finally:
-        stack.down()
-        drop_live(made.environment)
+        drop_live(given)
 
 
-def _port(server: Server | None) -> int:
-    assert server is not None
-    return int(server.url.rsplit(":", 1)[1].split("/")[0])
+@contextmanager
+def _started(home: Path, settings: dict[str, str], servers: dict[str, Server], *, proxied: bool) -> Iterator[Stack]:
+    settings = {"OCELOT_LEASE_SECONDS": LEASE, **settings}
+    with ExitStack() as stack:
+        proxies = {}
+        for name, variable in _URLS.items() if proxied else ():
+            proxies[name], settings[variable] = stack.enter_context(in_front_of(settings[variable]))
+        made = service(settings)
+        running = Stack(home, made, servers, proxies)
+        stack.callback(running.down)
+        made.start()
+        yield running

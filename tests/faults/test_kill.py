@@ -24,14 +24,14 @@ SEED = int(os.environ.get("OCELOT_TEST_SEED", "20261121"))
 
 
 @pytest.mark.timeout(300)
-@pytest.mark.parametrize("servers", ["embedded", pytest.param("live", marks=pytest.mark.live)])
+@pytest.mark.parametrize("servers", stacks.SERVERS)
 def test_no_accepted_event_is_lost_or_stored_twice(servers: str, tmp_path: Path) -> None:
     storm(servers, tmp_path, events=2_000, rounds=2, bulk=10)
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
-@pytest.mark.parametrize("servers", ["embedded", pytest.param("live", marks=pytest.mark.live)])
+@pytest.mark.parametrize("servers", stacks.SERVERS)
 def test_no_accepted_event_of_100_000_is_lost_or_stored_twice(servers: str, tmp_path: Path) -> None:
     storm(servers, tmp_path, events=67_000, rounds=15, bulk=100)
 

@@ -20,14 +20,15 @@ from core.placement import place
 from core.ports import Depth, Message
 from core.wiring import Backends
 from tests import census
-from tests.faults.stack import Stack, embedded
+from tests.faults import stack as stacks
+from tests.faults.stack import Stack
 from tests.service import ROOT, Client
 
 
-@pytest.fixture(scope="module")
-def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+@pytest.fixture(scope="module", params=stacks.SERVERS)
+def stack(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     """A service whose queue makes a dead letter of what was received three times."""
-    with embedded(tmp_path_factory.mktemp("poison"), OCELOT_MAX_RECEIVES="3") as running:
+    with getattr(stacks, request.param)(tmp_path_factory.mktemp("poison"), OCELOT_MAX_RECEIVES="3") as running:
         yield running
 
 

@@ -6,23 +6,27 @@ import time
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from core.tenant import for_system
 from core.wiring import Backends
 from tests import census
-from tests.faults.stack import Stack, embedded
+from tests.faults import stack as stacks
+from tests.faults.stack import Stack
 from tests.service import Client
 
 
-def test_a_killed_index_is_filled_again(tmp_path: Path) -> None:
-    with embedded(tmp_path, OCELOT_REBUILD_ON_START="true") as stack:
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("servers", stacks.SERVERS)
+def test_an_index_that_forgot_is_filled_again(servers: str, tmp_path: Path) -> None:
+    with getattr(stacks, servers)(tmp_path, OCELOT_REBUILD_ON_START="true") as stack:
         client = stack.service.tenant("rebuilt")
         for start in range(0, 2_000, 500):
             items = [{"action": "kept", "user_id": f"u{n % 7}", "message": "kept"} for n in range(start, start + 500)]
             assert client.post("/logs/bulk", json=items).json()["accepted"] == 500
         client.found(2_000, q="kept")
         stack.service.consumer.stop()
-        stack.kill("index")
-        stack.start("index")
+        stack.forget(client)
         stack.service.consumer.start()
         _answers_while_it_rebuilds(client)
         census.settle(stack.service, [client])

@@ -34,14 +34,14 @@ def running(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
         drop_live(settings)
 
 
-def live_environment(home) -> dict[str, str]:
+def live_environment(home, max_receives: int = 100) -> dict[str, str]:
     """Settings on the real servers, with a queue of its own; skips where they are not named."""
     if not LIVE:
         pytest.skip("the real servers are not named (make test-live)")
     from core.adapters.queue.sqs_client import ensure_queue
 
     name = f"test-{secrets.token_hex(6)}"
-    url = asyncio.run(ensure_queue(LIVE_SQS, "us-east-1", name))
+    url = asyncio.run(ensure_queue(LIVE_SQS, "us-east-1", name, max_receives=max_receives))
     return environment(
         home,
         LIVE_MONGODB,

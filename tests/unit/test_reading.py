@@ -317,7 +317,7 @@ def test_a_scope_cannot_be_made_or_changed_by_hand() -> None:
             for_system(name, "test")
 
 
-@given(st.sets(st.sampled_from([role for role in Role if role is not Role.VIEWER]), min_size=1).map(frozenset))
+@given(st.sets(st.sampled_from(list(Role)), min_size=1).map(frozenset))
 def test_a_tokens_scope_holds_what_its_roles_allow_in_its_own_tenant_alone(roles: frozenset[Role]) -> None:
     claims = Claims("me", TENANT, roles, "j", 0, 1)
     if Role.VIEWER in roles:  # a viewer is one by its filter
