@@ -38,7 +38,7 @@ class Measured:
     token: str = ""
 
     def cpu(self) -> float:
-        """Seconds of CPU so far, threads included: the process's own clock, where its tables count in ticks of 10 ms."""
+        """Seconds of CPU so far, threads included, by the process's own clock: its tables count in ticks of 10 ms."""
         return time.clock_gettime(~self.process.pid << 3 | 2)
 
     def rss(self) -> int:
