@@ -114,7 +114,13 @@ def unpack(encoding: str, packed: bytes, limit: int) -> bytes:
 
 
 def check_utf8(body: bytes) -> None:
-    """Raise unless `body` is UTF-8; decodes it in pieces, so that no second copy of it stands in memory."""
+    """Raise unless `body` is UTF-8; decodes a large one in pieces, so that no second copy of it stands in memory."""
+    if len(body) <= _CHUNK:
+        try:
+            body.decode()
+        except UnicodeDecodeError:
+            raise Invalid("the body is not UTF-8", code="invalid_utf8") from None
+        return
     decoder = codecs.getincrementaldecoder("utf-8")()
     view = memoryview(body)
     try:

@@ -50,17 +50,15 @@ class Packing:
         if not asked:
             await self._app(scope, receive, send)
             return
-        known = _header(scope, b"if-none-match")
-        await self._app(scope, receive, _Answer(send, chosen(asked.decode("latin-1")), known).send)
+        await self._app(scope, receive, _Answer(send, chosen(asked.decode("latin-1"))).send)
 
 
 class _Answer:
     """One answer on its way."""
 
-    def __init__(self, send: Send, encoding: str | None, known: bytes) -> None:
+    def __init__(self, send: Send, encoding: str | None) -> None:
         self._send = send
         self._encoding = encoding
-        self._known = known
         self._start: Message | None = None
         self._piece: _Piece | None = None
 
@@ -81,7 +79,6 @@ class _Answer:
         headers: _Headers = start["headers"]
         if start["status"] == 304:
             _vary(headers)
-            _as_known(headers, self._known)
         if not _is_packable(start["status"], headers):
             await self._send(start)
             return
@@ -134,6 +131,11 @@ def chosen(accepted: str) -> str | None:
     return best if weight_of_best and weight_of_best >= weights.get("identity", 0.0) else None
 
 
+def is_packed(size: int, accepted: str) -> bool:
+    """Whether a JSON answer of so many bytes, in one piece, comes packed to who sends this `Accept-Encoding`."""
+    return size >= MIN_BYTES and bool(accepted) and chosen(accepted) is not None
+
+
 def _header(scope: Scope, name: bytes) -> bytes:
     return b",".join(value for key, value in scope["headers"] if key == name)
 
@@ -153,14 +155,6 @@ def _mark(headers: _Headers, encoding: str, length: int | None) -> None:
     headers.append((b"content-encoding", encoding.encode()))
     if length is not None:
         headers.append((b"content-length", str(length).encode()))
-
-
-def _as_known(headers: _Headers, known: bytes) -> None:
-    """Name what has not changed as the client names it: its packed form by the weak ETag that came with that."""
-    tags = [tag.strip() for tag in known.split(b",")]
-    for n, (name, value) in enumerate(headers):
-        if name == b"etag" and value not in tags and _weak(value) in tags:
-            headers[n] = (name, _weak(value))
 
 
 def _weak(etag: bytes) -> bytes:

@@ -79,20 +79,23 @@ def _tree_of(document: bytes) -> Any:
     return json.loads(document, parse_int=_Number, parse_float=_Number)
 
 
-def _leaves(node: Any, path: str) -> Iterator[Any]:
-    """The leaves at a dotted path: a dotted key reads as nesting, arrays are passed through, null is no value."""
+def _leaves(node: Any, path: str | None) -> Iterator[Any]:
+    """The leaves at a dotted path: a dotted key reads as nesting, arrays are passed through, null is no value.
+
+    At its end the path is None; "" is a step yet to take.
+    """
     if isinstance(node, list):
         for element in node:
             yield from _leaves(element, path)
     elif isinstance(node, dict):
-        if not path:
+        if path is None:
             return
         for key, value in node.items():
             if path == key:
-                yield from _leaves(value, "")
+                yield from _leaves(value, None)
             elif path.startswith(key) and path[len(key)] == ".":
                 yield from _leaves(value, path[len(key) + 1 :])
-    elif node is not None and not path:
+    elif node is not None and path is None:
         yield node
 
 

@@ -82,7 +82,8 @@ def zone_of(name: str) -> ZoneInfo:
 
 @lru_cache(maxsize=1)
 def _zone_names() -> frozenset[str]:
-    return frozenset(available_timezones())
+    # `localtime` is this machine's own, where the system has it.
+    return frozenset(available_timezones() - {"localtime"})
 
 
 class TooManyIntervals(ValueError):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from typing import Any, Final
 
 import msgspec
@@ -18,8 +19,8 @@ from api.state import state_of
 from core import instant
 from core.access import Permission
 from core.errors import FieldError, Invalid, InvalidQuery, NotFound
-from core.query import parse_document
-from core.query.strict_json import plain, read
+from core.query import EventQuery, parse_document
+from core.query.strict_json import Number, plain, read
 from core.viewers import MAX_LIFETIME, ViewerLink, check_filter, new_link_id
 
 router = APIRouter(prefix="/viewer-links", tags=["viewer links"])
@@ -115,10 +116,10 @@ def _link(access: Access, asked: dict[str, Any], now: int) -> ViewerLink:
     if "filter" not in asked:
         raise _fault("filter", "is required", "missing")
     # Times relative to now are those of this moment from here on.
-    query = parse_document({"query": asked["filter"]}, now).query
+    query = _filter(asked["filter"], now)
     check_filter(query)
-    label = plain(asked.get("label", ""))
-    if not isinstance(label, str) or len(label) > _MAX_LABEL:
+    label = asked.get("label", "")
+    if not isinstance(label, str) or isinstance(label, Number) or len(label) > _MAX_LABEL:
         raise _fault("label", f"must be a string of up to {_MAX_LABEL} characters")
     return ViewerLink(
         id=new_link_id(now),
@@ -132,13 +133,23 @@ def _link(access: Access, asked: dict[str, Any], now: int) -> ViewerLink:
     )
 
 
+def _filter(written: Any, now: int) -> EventQuery:
+    """The query of a filter's tree; its faults are named by their place in the body."""
+    try:
+        return parse_document({"query": written}, now).query
+    except InvalidQuery as error:
+        faults = [replace(fault, loc=("body", "filter", *fault.loc[1:])) for fault in error.errors]
+        message = "filter" + error.message.removeprefix("query") if faults else error.message
+        raise InvalidQuery(message, code=error.code, errors=faults) from None
+
+
 def _lifetime(written: Any) -> int:
     if written is None:
         return _DEFAULT_LIFETIME
-    text = str(written)
-    if isinstance(written, bool) or not (text.isascii() and text.isdigit() and 1 <= int(text[:9]) <= MAX_LIFETIME):
-        raise _fault("expires_in", f"must be 1 to {MAX_LIFETIME} seconds")
-    return int(text)
+    # Digits beyond these nine would be read, and never bounded.
+    if isinstance(written, Number) and written.isdigit() and len(written) <= 9 and 1 <= int(written) <= MAX_LIFETIME:
+        return int(written)
+    raise _fault("expires_in", f"must be a number of 1 to {MAX_LIFETIME} seconds")
 
 
 def _shown(link: ViewerLink) -> dict[str, Any]:

@@ -273,6 +273,10 @@ BAD: dict[str, dict[str, Any]] = {
     "for no time": {"expires_in": 0},
     "for a word": {"expires_in": "long"},
     "true": {"expires_in": True},
+    "for centuries": {"expires_in": "0000000019999999999"},
+    "in words": {"expires_in": "900"},
+    "a fraction": {"expires_in": 1.5},
+    "a number as label": {"label": 5},
     "a long label": {"label": "x" * 201},
     "a label that is none": {"label": [1]},
     "another member": {"tenant": "x"},
@@ -284,6 +288,12 @@ def test_a_bad_link_is_refused(log: Log, kind: str) -> None:
     body = {"filter": FILTERS["a named field"], **BAD[kind]}
     answer = log.admin.post("/viewer-links", json={name: value for name, value in body.items() if value is not ...})
     assert (answer.status_code, answer.json()["code"]) == (400, "invalid_query"), answer.text
+
+
+def test_a_fault_of_the_filter_is_named_by_its_place(log: Log) -> None:
+    answer = log.admin.post("/viewer-links", json={"filter": {"not": {"field": "tenant_id", "equals": "x"}}}).json()
+    assert answer["errors"][0]["loc"] == ["body", "filter", "not", "field"]
+    assert answer["detail"].startswith("filter.not.field ")
 
 
 def test_a_query_that_is_too_large_with_the_filter_is_refused(log: Log, viewer: Client) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from core import facet_source
@@ -151,6 +151,7 @@ leaves = st.sampled_from(["x", "", 1, 1.5, -0.0, True, None, 10**30, "10.0.0.1",
 trees = st.recursive(leaves, lambda t: st.lists(t, max_size=3) | st.dictionaries(keys, t, max_size=3), max_leaves=12)
 
 
+@example({"a.": "x"}, ["a.."], KEYWORD)
 @given(
     st.dictionaries(keys, trees, max_size=3),
     st.lists(st.sampled_from(["a", "a.b", "b", "a..", "b.a.b", "a.b.a", ".a"]), min_size=1, max_size=3),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, TypeVar, cast
+from typing import TypeVar, cast
 
 from beanie import Document
 from pymongo.errors import DuplicateKeyError
@@ -18,11 +18,11 @@ def own(base: type[_D]) -> type[_D]:
 
     Call before `init_beanie`, which takes it.
     """
-    # Defaults again, because Beanie puts expressions in their place on a base that it has bound once.
-    own = {name: note for name, note in base.__annotations__.items() if not base.model_fields[name].is_required()}
-    defaults = {name: base.model_fields[name].default for name in own}
-    body: dict[str, Any] = {"__module__": base.__module__, "__annotations__": own, **defaults}
-    return cast("type[_D]", type(base.__name__, (base,), body))
+    # Beanie binds a document's parent too, by putting an expression in the place of each field: pydantic would take
+    # those for the defaults of the class below.
+    for name in base.model_fields.keys() & vars(base).keys():
+        delattr(base, name)
+    return cast("type[_D]", type(base.__name__, (base,), {"__module__": base.__module__}))
 
 
 async def create(document: Document, conflict: str) -> None:
