@@ -126,7 +126,13 @@ def check_utf8(body: bytes) -> None:
 
 
 def is_utf8(body: bytes) -> bool:
-    """Whether `body` is UTF-8; decodes it in pieces, so that no second copy of it stands in memory."""
+    """Whether `body` is UTF-8; decodes a large one in pieces, so that no second copy of it stands in memory."""
+    if len(body) <= _CHUNK:
+        try:
+            body.decode()
+        except UnicodeDecodeError:
+            return False
+        return True
     decoder = codecs.getincrementaldecoder("utf-8")()
     view = memoryview(body)
     try:

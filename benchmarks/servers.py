@@ -38,9 +38,8 @@ class Measured:
     token: str = ""
 
     def cpu(self) -> float:
-        """Seconds of CPU so far, threads included."""
-        times = self.process.cpu_times()
-        return float(times.user + times.system)
+        """Seconds of CPU so far, threads included, by the process's own clock: its tables count in ticks of 10 ms."""
+        return time.clock_gettime(~self.process.pid << 3 | 2)
 
     def rss(self) -> int:
         return int(self.process.memory_info().rss)

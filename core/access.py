@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from enum import StrEnum
+from functools import cache
 
 
 class Permission(StrEnum):
@@ -36,6 +37,7 @@ ROLE_PERMISSIONS: dict[Role, frozenset[Permission]] = {
 }
 
 
+@cache
 def permissions_of(roles: frozenset[Role]) -> frozenset[Permission]:
     """The union of what the roles allow."""
     return frozenset().union(*(ROLE_PERMISSIONS[role] for role in roles))

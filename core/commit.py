@@ -44,6 +44,8 @@ class _Submission:
     """How many raw bytes the records have up to the end of each."""
     future: asyncio.Future[list[tuple[int, int, Exception]]]
     expires_at: float
+    settled: Callable[[_Submission], object]
+    """Called once when each record has a result, whoever still waits for it."""
     open: int = 0
     failed: list[tuple[int, int, Exception]] = field(default_factory=list)
 
@@ -51,8 +53,10 @@ class _Submission:
         if error is not None:
             self.failed.append((start, end, error))
         self.open -= end - start
-        if self.open == 0 and not self.future.done():
-            self.future.set_result(self.failed)
+        if self.open == 0:
+            self.settled(self)
+            if not self.future.done():  # the client may have gone away
+                self.future.set_result(self.failed)
 
 
 @dataclass(slots=True)
@@ -146,16 +150,17 @@ class GroupCommit:
         if self.pending_bytes and self.pending_bytes + size > self._max_pending_bytes:
             raise Overloaded("too many events wait for the queue")
         loop = asyncio.get_running_loop()
-        submission = _Submission(records, ends, loop.create_future(), self._clock() + self._deadline, len(records))
+        submission = _Submission(
+            records, ends, loop.create_future(), self._clock() + self._deadline, self._stamps.pop, len(records)
+        )
         self._stamps[submission] = instant.now_us() if stamp is None else stamp
-        submission.future.add_done_callback(lambda _: self._stamps.pop(submission))
         waiting = self._tenants.setdefault(records[0].tenant_id, _Waiting())
         waiting.segments.append(_Segment(submission, 0, len(records)))
         waiting.raw_bytes += size
         self.pending_bytes += size
         self._pump_soon()
-        # Shielded: a client that goes away must not take the other events of its envelope with it.
-        return await asyncio.shield(submission.future)
+        # Cancelled with its client, the future goes; the submission, and the other events of its envelope, stay.
+        return await submission.future
 
     async def drain(self) -> None:
         """Wait until nothing is waiting or under way."""

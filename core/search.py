@@ -64,7 +64,7 @@ class Search:
         self._index = index
         self._ledger = ledger
         self._total_bound = total_bound
-        self._looks = Turns(LOOKS_AT_ONCE, LOOKS_OF_A_TENANT)
+        self.looks = Turns(LOOKS_AT_ONCE, LOOKS_OF_A_TENANT)
         self._marks: dict[str, tuple[float, Watermark]] = {}
 
     async def page(self, scope: TenantScope, tenant: Tenant, page: Page) -> Answer:
@@ -136,7 +136,7 @@ class Search:
 
     async def _find_in_store(self, scope: TenantScope, query: EventQuery, after: Position | None, limit: int) -> _Found:
         # A page by time alone is read off the store's own order; a filter may have it look through a whole log.
-        with self._looks.taken(scope.tenant_id) if query.conditions or query.where else nullcontext():
+        with self.looks.taken(scope.tenant_id) if query.conditions or query.where else nullcontext():
             found = await self._store.find(scope, query, after=after, limit=limit + 1, total_bound=self._total_bound)
         shown = found.events[:limit]
         last = Position(getattr(shown[-1], query.sort), shown[-1].id) if shown else None

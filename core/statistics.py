@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import asyncio
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 
 from core import instant, tally
-from core.errors import FieldError, InvalidQuery, Unavailable
+from core.errors import FieldError, InvalidQuery, Overloaded, Unavailable
 from core.event import MAX_FUTURE_US
 from core.facets import Facet
 from core.ports import EventIndex, EventStore
@@ -19,8 +21,10 @@ from core.search import Search, Watermark
 from core.stats import INDEX_TARGETS, MAX_INTERVALS, MAX_STEPS, Ask, Figures, Over
 from core.stats_request import StatsRequest
 from core.tenant import TenantScope
-from core.timeline import Interval, TooManyIntervals, edges_of, fitting, residues_of
+from core.timeline import DAY, Interval, TooManyIntervals, edges_of, fitting, interval_of, residues_of
 
+_DAY: Final = interval_of("1d")
+_NO_VALUES: Final = (0, DAY * 1_000_000)
 STORE_BOUND: Final = 50_000
 """Events that are counted from the store: half a second of a MongoDB server's, and within 5 s of any."""
 
@@ -52,18 +56,24 @@ class Counter:
         self._search = search
 
     async def count(self, scope: TenantScope, request: StatsRequest) -> Statistics:
-        """Raises `InvalidQuery` for too many intervals, `Unavailable` when nobody can count."""
+        """Raises `InvalidQuery` for too many intervals, `Unavailable` when nobody can count.
+
+        With the index down `Overloaded`, when as many as may be look through the store, for a search or to count.
+        """
         request = replace(request, query=restricted_query(scope, request.query))
         # As in a search, the watermark must not claim what came after the count.
         watermark = await self._search.watermark(scope)
-        if watermark.rebuilding and _store_can(request):
-            counted = await self._in_store(scope, request)
+        if watermark.behind and _store_can(request):
+            counted = None
+            with suppress(Overloaded):
+                counted = await self._in_store(scope, request)
             if counted is not None:
                 return Statistics(counted[0].ask, counted[1], counted[0].span, watermark, "store")
         try:
             asked = await self._asked_of_index(scope, request)
             figures = await self._index.aggregate(scope, asked.query, asked.ask)
-            return Statistics(asked.ask, figures, asked.span, watermark, "index")
+            ask = asked.ask if asked.span is not None else msgspec.structs.replace(asked.ask, over=None)
+            return Statistics(ask, figures, asked.span, watermark, "index")
         except Unavailable as error:
             if error.dependency != "index" or not _store_can(request):
                 raise
@@ -84,19 +94,26 @@ class Counter:
     async def _in_store(self, scope: TenantScope, request: StatsRequest) -> tuple[_Asked, Figures] | None:
         """None when the store cannot count in time, or has more events than are counted here."""
         fields = sorted({*TIME_FIELDS, *map(str, request.targets)})
-        try:
-            rows = await self._store.columns(scope, request.query, fields, bound=STORE_BOUND)
-        except Unavailable:
-            return None
-        if rows is None:
-            return None
-        span = None
-        if request.over is not None:
-            moments: Sequence[int] = [row[str(request.over)] for row in rows]
-            extent = (int(min(moments)), int(max(moments)) + 1) if moments else None
-            span = _within(_given(request), extent)
-        asked = _asked(request, span)
-        return asked, tally.figures_of(rows, asked.ask)
+        with self._search.looks.taken(scope.tenant_id):
+            try:
+                rows = await self._store.columns(scope, request.query, fields, bound=STORE_BOUND)
+            except Unavailable:
+                return None
+            if rows is None:
+                return None
+            # Up to half a second's work, for which the others' requests are not to wait.
+            return await asyncio.to_thread(_counted, request, rows)
+
+
+def _counted(request: StatsRequest, rows: Sequence[Mapping[str, Any]]) -> tuple[_Asked, Figures]:
+    """The figures of an ask without facets, from the store's fields."""
+    span = None
+    if request.over is not None:
+        moments: Sequence[int] = [row[str(request.over)] for row in rows]
+        extent = (int(min(moments)), int(max(moments)) + 1) if moments else None
+        span = _within(_given(request), extent)
+    asked = _asked(request, span)
+    return asked, tally.figures_of(rows, asked.ask)
 
 
 def _store_can(request: StatsRequest) -> bool:
@@ -124,6 +141,9 @@ def _within(given: Range, extent: tuple[int, int] | None) -> Range | None:
 def _asked(request: StatsRequest, span: Range | None) -> _Asked:
     """What to count, over whole intervals of `span`; the query is bounded by it, so that all figures are of it."""
     ask = Ask(None, request.groups, request.distinct, request.ranks)
+    if isinstance(request.over, Facet) and span is None:
+        # No event has a value: what remains to be told is why.
+        return _Asked(request.query, msgspec.structs.replace(ask, over=Over(request.over, _DAY, _NO_VALUES)), None)
     if request.over is None or span is None or span.start is None or span.end is None or span.start >= span.end:
         return _Asked(request.query, ask, None)
     interval = request.interval or fitting(span.start, span.end)

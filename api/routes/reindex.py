@@ -59,6 +59,9 @@ async def reindex(request: Request) -> Response:
     if asked.ids is not None:
         items = await _at_once(state, access.scope, asked.ids)
         return Response(_encode({"items": items}), media_type="application/json")
+    start, end = bounds["received_from"], bounds["received_to"]
+    if start is not None and end is not None and start >= end:
+        raise _fault("received_to", "must be after received_from")
     job = Job(
         id=uuid7s(now, 1)[0],
         tenant_id=access.tenant.id,

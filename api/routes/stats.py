@@ -35,7 +35,7 @@ _encode: Final = msgspec.json.Encoder().encode
     summary="Count events",
     description="Counts over time, by the values of named fields and facets, how many different values there are, and "
     "percentiles of facets; of the events that a search with the same filters finds. Each figure says how exact it is.",
-    responses={**answer(200, example_of(StatsOut)), **problems(400, 401, 403, 503)},
+    responses={**answer(200, example_of(StatsOut)), **problems(400, 401, 403, 429, 503)},
     openapi_extra={**needs(Permission.VIEW), "parameters": STATS_PARAMETERS},
 )
 async def count_events(request: Request) -> Response:

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from core.facet_source import REFRESH_SECONDS
 from core.tenant import for_system
 from core.wiring import Backends
 from tests import census
@@ -41,6 +42,35 @@ def test_ids_are_answered_for_one_by_one(running: Service, tenant: Client) -> No
     items = tenant.post("/logs/index/bulk", json={"ids": ids}).json()["items"]
     assert [item["status"] for item in items] == ["indexed"] * 3
     tenant.found(3)
+
+
+def test_a_facet_that_is_declared_later_counts_the_past_after_a_rebuild(tenant: Client) -> None:
+    orders: list[dict[str, Any]] = [
+        {"amount": n, "customer": f"c-{n % 3}", "due": f"2026-01-0{n % 5 + 1}T00:00:00Z"} for n in range(30)
+    ]
+    tenant.post("/logs/bulk", json=[{"action": "paid", "metadata": order} for order in [*orders, {}]])
+    tenant.found(31)
+    paths = {"amount": "number", "customer": "keyword", "due": "date"}
+    facets = [{"name": name, "path": f"metadata.{name}", "type": kind} for name, kind in paths.items()]
+    assert tenant.put("/facets", json={"facets": facets}).status_code == 200
+    asked = {"over": "facet.due", "interval": "1d", "by": "facet.customer", "percentiles": "facet.amount"}
+
+    def counted() -> tuple[dict[str, Any], list[dict[str, Any]]]:
+        answer = tenant.get("/logs/stats", params=asked).json()
+        assert answer["total"]["count"] == 31
+        return answer, [answer["timeline"], answer["groups"][0], answer["percentiles"][0]]
+
+    answer, figures = counted()
+    assert [(figure["not_indexed"], figure["missing"]) for figure in figures] == [(31, 0)] * 3
+    assert (answer["timeline"]["buckets"], answer["timeline"]["interval"]) == ([], "1d")
+    time.sleep(REFRESH_SECONDS)  # the consumer knows the declaration
+    job = tenant.post("/logs/index/bulk", json={"received_from": "-1d"}).json()["job"]
+    assert ended(tenant, job["id"])["state"] == "done"
+    answer, figures = counted()
+    assert [(figure["not_indexed"], figure["missing"]) for figure in figures] == [(0, 1)] * 3
+    assert [bucket["count"] for bucket in answer["timeline"]["buckets"]] == [6] * 5
+    assert answer["groups"][0]["values"] == [{"value": f"c-{n}", "count": 10} for n in range(3)]
+    assert (answer["percentiles"][0]["count"], answer["percentiles"][0]["values"][0]["value"]) == (30, 14)
 
 
 def test_a_range_is_rebuilt_by_a_job_while_events_come_in(running: Service, tenant: Client) -> None:
@@ -83,7 +113,8 @@ def test_a_range_is_rebuilt_by_a_job_while_events_come_in(running: Service, tena
 @pytest.mark.parametrize(
     "body",
     [{}, {"ids": []}, {"ids": ["a"] * 1001}, {"ids": ["a"], "received_from": "-1d"}, {"received_from": "tomorrow"},
-     {"received_to": 5}, {"from": "-1d"}, {"ids": "a"}],
+     {"received_to": 5}, {"from": "-1d"}, {"ids": "a"},
+     {"received_from": "now", "received_to": "-1h"}],
     ids=str,
 )  # fmt: skip
 def test_a_bad_request_is_refused(tenant: Client, body: dict[str, Any]) -> None:

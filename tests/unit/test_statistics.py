@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import pytest
 
-from core.errors import InvalidQuery, Unavailable
+from core.errors import InvalidQuery, Overloaded, Unavailable
 from core.facets import NONE, Declared, FacetType, declare
 from core.query import EventQuery
 from core.rows import row_of
-from core.search import Search
+from core.search import LOOKS_OF_A_TENANT, Search
 from core.statistics import STORE_BOUND, Counter, Statistics
 from core.stats import Ask, Figures, OverFigure, Rest
 from core.stats_request import parse_stats
@@ -18,7 +19,7 @@ from core.tenant import for_system
 from core.timeline import interval_of
 from tests.unit.ports import AT, TENANT, Failing, Ledger, anything, record
 
-FACETS = declare(NONE, [Declared("n", "metadata.n", FacetType.NUMBER)])
+FACETS = declare(NONE, [Declared("n", "metadata.n", FacetType.NUMBER), Declared("due", "metadata.due", FacetType.DATE)])
 DAY = 86_400_000_000
 
 
@@ -30,10 +31,13 @@ class Rows(Failing):
         made = [row_of(record(n), "e") for n in range(count)]
         self.rows = [{**row.named, "timestamp": row.timestamp, "received_at": row.received_at} for row in made]
         self.asked: list[tuple[EventQuery, list[str], int]] = []
+        self.gate: asyncio.Event | None = None
 
     async def columns(self, scope: Any, query: EventQuery, fields: list[str], *, bound: int) -> Any:
         self._try()
         self.asked.append((query, fields, bound))
+        if self.gate is not None:
+            await self.gate.wait()
         return None if len(self.rows) > bound else self.rows
 
 
@@ -52,7 +56,7 @@ class Index(Failing):
     async def aggregate(self, scope: Any, query: EventQuery, ask: Ask) -> Figures:
         self._try()
         self.asked.append((query, ask))
-        return Figures(99, OverFigure((99,), Rest()) if ask.over else None, (), (), ())
+        return Figures(99, OverFigure((99,), Rest(4, 95)) if ask.over else None, (), (), ())
 
 
 class World:
@@ -120,6 +124,32 @@ async def test_more_than_is_counted_here_is_unavailable_without_the_index() -> N
     assert caught.value.dependency == "index"
 
 
+async def test_counts_from_the_store_are_bounded_for_each_tenant() -> None:
+    world = World()
+    world.ledger.rebuilds.add(TENANT)
+    world.index.fail, world.store.gate = Unavailable("index"), asyncio.Event()
+    counts = [asyncio.create_task(world.count(("by", "action"))) for _ in range(LOOKS_OF_A_TENANT)]
+    for _ in range(5):
+        await asyncio.sleep(0)
+    assert len(world.store.asked) == LOOKS_OF_A_TENANT
+    with pytest.raises(Overloaded):
+        await world.count()
+    # While the index is only behind, it answers for whom there is no turn.
+    world.index.fail = None
+    assert (await world.count()).answered_by == "index"
+    world.store.gate.set()
+    assert {counted.answered_by for counted in await asyncio.gather(*counts)} == {"store"}
+
+
+async def test_a_timeline_over_a_facet_without_values_tells_why_there_are_none() -> None:
+    world = World()
+    world.index.reaches = None
+    counted = await world.count(("over", "facet.due"))
+    assert (counted.span, counted.ask.over) == (None, None)
+    assert counted.figures.over is not None
+    assert counted.figures.over.rest == Rest(4, 95)
+
+
 async def test_while_the_index_is_rebuilt_the_store_counts_what_it_can() -> None:
     world = World()
     world.ledger.rebuilds.add(TENANT)
@@ -129,6 +159,11 @@ async def test_while_the_index_is_rebuilt_the_store_counts_what_it_can() -> None
     assert (counted.answered_by, counted.watermark.rebuilding) == ("index", True)
     world.store.fail = Unavailable("store")
     assert (await world.count(("by", "action"))).answered_by == "index"
+    # One that is rebuilt beside the live index takes nothing from it.
+    world = World()
+    world.ledger.beside.add(TENANT)
+    counted = await world.count(("by", "action"))
+    assert (counted.answered_by, counted.watermark.rebuilding) == ("index", True)
 
 
 async def test_a_fault_of_the_store_is_not_hidden_behind_the_index() -> None:
