@@ -69,14 +69,20 @@ def declared_size(request: Request, limit: int) -> int:
 
 
 async def read(request: Request, limit: int) -> bytes:
-    """The unpacked body, at most `limit` bytes of valid UTF-8; raises when it stops coming for `STALL_SECONDS`."""
+    """`unpacked`, of valid UTF-8."""
+    body = await unpacked(request, limit)
+    check_utf8(body)
+    return body
+
+
+async def unpacked(request: Request, limit: int) -> bytes:
+    """The unpacked body, at most `limit` bytes; raises when it stops coming for `STALL_SECONDS`."""
     parts = await _received(request, limit)
     body = parts[0] if len(parts) == 1 else b"".join(parts)
     parts.clear()
     encoding = request.headers.get("content-encoding", "identity").strip().lower()
     if encoding != "identity":
         body = unpack(encoding, body, limit)
-    check_utf8(body)
     return body
 
 
@@ -114,13 +120,19 @@ def unpack(encoding: str, packed: bytes, limit: int) -> bytes:
 
 
 def check_utf8(body: bytes) -> None:
-    """Raise unless `body` is UTF-8; decodes a large one in pieces, so that no second copy of it stands in memory."""
+    """Raise unless `body` is UTF-8."""
+    if not is_utf8(body):
+        raise Invalid("the body is not UTF-8", code="invalid_utf8")
+
+
+def is_utf8(body: bytes) -> bool:
+    """Whether `body` is UTF-8; decodes a large one in pieces, so that no second copy of it stands in memory."""
     if len(body) <= _CHUNK:
         try:
             body.decode()
         except UnicodeDecodeError:
-            raise Invalid("the body is not UTF-8", code="invalid_utf8") from None
-        return
+            return False
+        return True
     decoder = codecs.getincrementaldecoder("utf-8")()
     view = memoryview(body)
     try:
@@ -128,7 +140,8 @@ def check_utf8(body: bytes) -> None:
             decoder.decode(view[start : start + _CHUNK])
         decoder.decode(b"", final=True)
     except UnicodeDecodeError:
-        raise Invalid("the body is not UTF-8", code="invalid_utf8") from None
+        return False
+    return True
 
 
 def media_type(request: Request) -> str:

@@ -42,10 +42,11 @@ _SURROGATE: Final = re.compile(rb"\\u[dD][89a-fA-F]")
 
 @dataclass(frozen=True, slots=True)
 class Bulk:
-    """A bulk's body, UTF-8 already checked."""
+    """A bulk's body. One that is not UTF-8 is cut into items all the same: it is the fault of some of them."""
 
     body: bytes
     form: Form
+    is_utf8: bool = True
 
     @property
     def is_array(self) -> bool:
@@ -68,6 +69,8 @@ class Bulk:
         if self.form is Form.LINES:
             lines = islice(_LINE.finditer(self.body), MAX_EVENTS + 1)
             return bounded([line[0] for line in lines])
+        if not self.is_utf8:
+            return self._cut(Invalid("the body is not UTF-8", code="invalid_utf8"))
         if self._has_many_items and (found := split(self.body, MAX_EVENTS)) is not None:
             return bounded(found)
         try:
@@ -78,20 +81,20 @@ class Bulk:
         except msgspec.ValidationError as error:
             raise Invalid(f'a bulk is an array, {{"events": [...]}} or lines: {error}', code="bad_bulk") from None
         except RecursionError as error:
-            return self._cut(error)
+            return self._cut(_malformed(error))
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
             if _SURROGATE.search(self.body) is None:
                 raise _malformed(error) from None
-            return self._cut(error)
+            return self._cut(_malformed(error))
         return [self.body]
 
-    def _cut(self, error: Exception) -> list[bytes]:
-        """The items of a body that the parser refuses for what is inside of one of them."""
+    def _cut(self, error: Invalid) -> list[bytes]:
+        """The items of a body that the parser refuses for what is inside of one of them; raises `error` for none."""
         found = split(self.body, MAX_EVENTS)
         if found is not None:
             return bounded(found)
-        if self.is_array:
-            raise _malformed(error)
+        if self.is_array or not self.body.lstrip().startswith(b"{"):
+            raise error
         return [self.body]
 
 

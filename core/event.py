@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import io
 import ipaddress
-import json
 import re
 from collections.abc import Sequence
 from functools import lru_cache
@@ -19,15 +18,18 @@ import msgspec
 from msgspec import UNSET, Meta, Raw, UnsetType
 
 from core import instant
-from core.errors import FieldError, InvalidEvent
+from core.errors import InvalidEvent
+from core.event_faults import MAX_DEPTH as MAX_DEPTH
+from core.event_faults import MAX_EVENT_BYTES as MAX_EVENT_BYTES
+from core.event_faults import in_field, no_json, too_deep, too_large, wrong_type
 
-MAX_EVENT_BYTES: Final = 256 * 1024
-MAX_DEPTH: Final = 64
 MAX_STRING_BYTES: Final = 8 * 1024
 MAX_MESSAGE_BYTES: Final = 64 * 1024
 MAX_KEY_BYTES: Final = 255
 MAX_TAGS: Final = 64
 MAX_FUTURE_US: Final = 24 * 3600 * 1_000_000
+MAX_LINE_BYTES: Final = MAX_EVENT_BYTES + len('"severity":"INFO",')
+"""Of an encoded event, which has a severity even where the client sent none."""
 
 Severity = Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"]
 Outcome = Literal["success", "failure", "denied"]
@@ -105,8 +107,6 @@ _BRACE: Final = ord("{")
 _N: Final = ord("n")
 _LINE_BREAKS: Final = bytes.maketrans(b"\n\r", b"  ")
 _STRING_OR_BRACKET: Final = re.compile(rb'"(?:[^"\\]|\\.)*"|[{}\[\]]', re.DOTALL)
-_PATH: Final = re.compile(r" - at `(?:key in )?\$(.*)`$")
-_PATH_STEP: Final = re.compile(r"\.([^.\[\]]+)|\[(\d+|\.\.\.)\]")
 
 
 def decode(item: bytes) -> EventInput:
@@ -119,11 +119,11 @@ def decode(item: bytes) -> EventInput:
     try:
         return _decoder.decode(item)
     except msgspec.ValidationError as error:
-        raise _invalid(str(error)) from None
+        raise wrong_type(str(error)) from None
     except RecursionError:
-        raise _too_deep() from None
+        raise too_deep() from None
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise _lone_surrogate(item) or InvalidEvent(f"not JSON: {error}", code="malformed_json") from None
+        raise no_json(item, error) from None
 
 
 def decode_all(body: bytes) -> list[EventInput]:
@@ -137,9 +137,9 @@ def check(event: EventInput, received_at: int) -> str:
     Takes out of `event` what is a stamp: its timestamp and key. Raises `InvalidEvent` naming the field.
     """
     if event.action[:7].lower() == "ocelot.":
-        raise _fault("action", "actions that begin with ocelot. are the service's own", "reserved_action")
+        raise in_field("action", "actions that begin with ocelot. are the service's own", "reserved_action")
     if event.ip_address is not None and not _is_ip(event.ip_address):
-        raise _fault("ip_address", "not an IPv4 or IPv6 address", "ip_address")
+        raise in_field("ip_address", "not an IPv4 or IPv6 address", "ip_address")
     if event.severity is None:
         event.severity = "INFO"
     event.idempotency_key = UNSET
@@ -150,9 +150,9 @@ def check(event: EventInput, received_at: int) -> str:
     try:
         us, canonical = instant.parse(text)
     except ValueError as error:
-        raise _fault("timestamp", str(error), "timestamp") from None
+        raise in_field("timestamp", str(error), "timestamp") from None
     if not 0 <= us <= received_at + MAX_FUTURE_US:
-        raise _fault("timestamp", "must lie between 1970 and 24 hours from now", "timestamp_out_of_range")
+        raise in_field("timestamp", "must lie between 1970 and 24 hours from now", "timestamp_out_of_range")
     return canonical
 
 
@@ -218,11 +218,12 @@ def may_be_over(line: bytes) -> bool:
 
 def _check_encoded(event: EventInput, line: bytes) -> None:
     """The bounds that are read off the encoded event: size, depth and lengths; raises `InvalidEvent`."""
-    if (size := len(line) - 1) > MAX_EVENT_BYTES:
+    if (size := len(line) - 1) > MAX_LINE_BYTES:
         raise too_large(size)
     _check_sizes(event)
     if depth_of(line) > MAX_DEPTH:
-        raise _too_deep()
+        deep = (name for name in FREE_FIELDS if depth_of(bytes(getattr(event, name) or b"")) >= MAX_DEPTH)
+        raise too_deep(next(deep, None))
 
 
 def depth_of(document: bytes) -> int:
@@ -244,7 +245,7 @@ def _object(name: str, raw: Raw) -> Raw | UnsetType:
         return raw
     if first == _N:
         return UNSET
-    raise _fault(name, "must be an object or null", "object")
+    raise in_field(name, "must be an object or null", "object")
 
 
 def _check_sizes(event: EventInput) -> None:
@@ -253,7 +254,7 @@ def _check_sizes(event: EventInput) -> None:
         value = getattr(event, name)
         for text in value if isinstance(value, list) else (value,):
             if text is not None and len(text.encode()) > limit:
-                raise _fault(name, f"may have {limit} bytes of UTF-8", "string_too_long")
+                raise in_field(name, f"may have {limit} bytes of UTF-8", "string_too_long")
 
 
 @lru_cache(maxsize=8192)
@@ -265,55 +266,3 @@ def _is_ip(text: str) -> bool:
     except ValueError:
         return False
     return True
-
-
-def _fault(field: str, message: str, kind: str) -> InvalidEvent:
-    return InvalidEvent(f"{field}: {message}", errors=[FieldError((field,), message, kind)])
-
-
-def _too_deep() -> InvalidEvent:
-    return InvalidEvent(f"an event may nest {MAX_DEPTH} levels deep", code="too_deep")
-
-
-def too_large(size: int) -> InvalidEvent:
-    """The fault of an event of `size` bytes."""
-    return InvalidEvent(f"an event may have {MAX_EVENT_BYTES} bytes, this one has {size}", code="event_too_large")
-
-
-def _lone_surrogate(item: bytes) -> InvalidEvent | None:
-    """The fault of an item that is JSON but for half a surrogate pair, which no UTF-8 can hold and msgspec refuses."""
-    try:
-        members = json.loads(item, parse_int=len, parse_float=len)
-        for name, value in members.items() if isinstance(members, dict) else ():
-            try:
-                json.dumps([name, value], ensure_ascii=False).encode()
-            except UnicodeEncodeError:
-                field = name.encode(errors="replace").decode()
-                message = "holds half of a surrogate pair"
-                fault = FieldError((field,), message, "lone_surrogate")
-                return InvalidEvent(f"{field}: {message}", code="lone_surrogate", errors=[fault])
-    except (ValueError, RecursionError):
-        pass
-    return None
-
-
-def _invalid(message: str) -> InvalidEvent:
-    """An `InvalidEvent` from msgspec's message, whose tail says where: "... - at `$.tags[0]`"."""
-    match = _PATH.search(message)
-    path = match[1] if match else ""
-    loc: list[str | int] = [
-        name or (int(index) if index.isdigit() else index) for name, index in _PATH_STEP.findall(path)
-    ]
-    message = message[: match.start()] if match else message
-    kind = "type"
-    if message.startswith("Object contains unknown field"):
-        kind = "unknown_field"
-        loc.append(message.split("`")[1])
-    elif message.startswith("Object missing required field"):
-        kind = "missing"
-        loc.append(message.split("`")[1])
-    elif "length" in message:
-        kind = "length"
-    elif message.startswith("Invalid enum value"):
-        kind = "enum"
-    return InvalidEvent(message, errors=[FieldError(tuple(loc), message, kind)])

@@ -133,7 +133,7 @@ async def _entries(bulk: Bulk) -> Sequence[Entry]:
         return at_once
     entries: list[Entry] = []
     for item in bulk.items():
-        entries.append(decoded(item))
+        entries.append(decoded(item, is_utf8=bulk.is_utf8))
         if len(entries) % _TURN == 0:
             await asyncio.sleep(0)
     return entries

@@ -22,10 +22,13 @@ from core.bulk import Bulk, bounded
 from core.envelope import Record
 from core.errors import FieldError, InvalidEvent
 from core.event import EventInput
+from core.event_faults import no_utf8, too_large
 from core.placement import place
 from core.tenant import Tenant
 
 Entry = EventInput | InvalidEvent
+_LARGE: Final = 2 * 1024
+"""Bytes an event, from which on those of a bulk are measured as they came: in most they are far from the bound."""
 
 RUN: Final = 500
 """How many events are prepared before the loop gets a turn: 5 ms of work."""
@@ -34,20 +37,34 @@ _RUN_BYTES: Final = 1024 * 1024
 
 def entries_at_once(bulk: Bulk) -> list[EventInput] | None:
     """The events of an array without a fault, by one call for all; None: its items must be looked at."""
-    if bulk.is_dense or not bulk.is_array:
+    if bulk.is_dense or not bulk.is_array or not bulk.is_utf8:
         return None
     try:
-        return bounded(event.decode_all(bulk.body))
+        entries = bounded(event.decode_all(bulk.body))
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return None  # one of them, or the whole: event by event tells
+    size = len(bulk.body)
+    if size > max(event.MAX_EVENT_BYTES, _LARGE * len(entries)) and max(map(len, bulk.items())) > event.MAX_EVENT_BYTES:
+        return None
+    return entries
 
 
-def decoded(item: bytes) -> Entry:
-    """An item as an event, or why it is none."""
+def decoded(item: bytes, *, is_utf8: bool = True) -> Entry:
+    """An item as an event, or why it is none. Without `is_utf8` that has still to be found out."""
+    if not (is_utf8 or _is_utf8(item)):
+        return no_utf8(item)
     try:
         return event.decode(item)
     except InvalidEvent as error:
         return error
+
+
+def _is_utf8(item: bytes) -> bool:
+    try:
+        item.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
 
 
 def slices(items: Sequence[bytes], size: int) -> Iterator[tuple[int, int]]:
@@ -164,10 +181,10 @@ def stamped(tenant: Tenant, run: Run, now: int, keys: dict[str, bytes]) -> Prepa
 
 def _take_out(lines: Sequence[bytes], prepared: Prepared) -> None:
     """Leave out the events with faults, and those that masking made too large."""
-    if max(map(len, lines), default=0) > event.MAX_EVENT_BYTES:
+    if max(map(len, lines), default=0) > event.MAX_LINE_BYTES:
         for at, line in zip(prepared.places, lines, strict=True):
-            if (size := len(line) - 1) > event.MAX_EVENT_BYTES:
-                prepared.faults[at] = event.too_large(size)
+            if (size := len(line) - 1) > event.MAX_LINE_BYTES:
+                prepared.faults[at] = too_large(size)
     if prepared.faults:
         kept = [n for n, at in enumerate(prepared.places) if at not in prepared.faults]
         prepared.ids = [prepared.ids[n] for n in kept]

@@ -15,7 +15,6 @@ from starlette.responses import Response
 from api.auth import Access
 from api.exports import StreamedFile, encoded, released_on_error
 from api.openapi import SEARCH_PARAMETERS, example_of, needs, problems
-from api.pages import parameters_of
 from api.schemas.events import EventOut
 from api.state import State, state_of
 from core import cursor, instant, query
@@ -30,9 +29,21 @@ router = APIRouter(prefix="/logs", tags=["exports"])
 CURSOR: Final = "X-Ocelot-Cursor"
 BEFORE: Final = "X-Ocelot-Received-Before"
 _OWN: Final = ("format", "after")
-_REFUSED: Final = ("sort", "limit")
+_REFUSED: Final = dict.fromkeys(("sort", "limit"), "an export is whole and oldest first") | {
+    "fields": "an export holds whole events"
+}
 _EVENT_ID: Final = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _LINE: Final = msgspec.json.encode(example_of(EventOut)).decode() + "\n"
+_EXAMPLES: Final[dict[str, dict[str, Any]]] = {
+    "ndjson": {"schema": {"type": "string"}, "example": _LINE},
+    "json": {"schema": {"type": "array"}, "example": [example_of(EventOut)]},
+    "csv": {
+        "schema": {"type": "string"},
+        "example": "id,tenant_id,timestamp,received_at,action\r\n"
+        "0193b2c5-7f1e-7000-8000-0123456789ab,acme0001,2026-11-21T11:40:00.000000Z,2026-11-21T11:40:01.000000Z,user.login\r\n",
+    },
+    "parquet": {"schema": {"type": "string", "format": "binary"}},
+}
 
 
 def _parameter(name: str, description: str, schema: dict[str, Any]) -> dict[str, Any]:
@@ -43,7 +54,7 @@ PARAMETERS: Final = [
     _parameter("format", "What the file is.", {"type": "string", "enum": [*FORMATS], "default": "ndjson"}),
     _parameter("cursor", f"`{CURSOR}` of an export that broke off; the filters must be the same.", {"type": "string"}),
     _parameter("after", "The id of the last whole event that arrived: the file goes on after it.", {"type": "string"}),
-    *(p for p in SEARCH_PARAMETERS if p["name"] not in ("cursor", "fields", *_REFUSED)),
+    *(p for p in SEARCH_PARAMETERS if p["name"] != "cursor" and p["name"] not in _REFUSED),
 ]  # fmt: skip
 _HEADERS: Final = {
     CURSOR: {"description": "For going on after a broken transfer, with `after`.", "schema": {"type": "string"}},
@@ -54,10 +65,7 @@ _ANSWER: Final[dict[int | str, dict[str, Any]]] = {
     200: {
         "description": "The file, in chunks. It is whole only if the transfer ends well.",
         "headers": _HEADERS,
-        "content": {
-            made.media_type: {"schema": {"type": "string"}, **({"example": _LINE} if made.name == "ndjson" else {})}
-            for made in FORMATS.values()
-        },
+        "content": {made.media_type: _EXAMPLES[made.name] for made in FORMATS.values()},
     }
 }
 
@@ -113,10 +121,10 @@ def fault(parameter: str, message: str, kind: str = "parameter") -> InvalidQuery
 
 
 async def _asked(state: State, request: Request, access: Access, form: Format) -> _Asked:
-    parameters = parameters_of(request)
+    parameters = request.query_params.multi_items()
     for name, _ in parameters:
         if name in _REFUSED:
-            raise fault(name, "is no parameter of an export, which is whole and oldest first", "unknown_parameter")
+            raise fault(name, f"is no parameter of an export: {_REFUSED[name]}", "unknown_parameter")
     page = query.parse([(k, v) for k, v in parameters if k not in _OWN], instant.now_us())
     # Of its own kind: a page's cursor is no export's.
     page = replace(page, fingerprint=query.fingerprint(["export", page.fingerprint.hex()]))

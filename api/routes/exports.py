@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import re
 import time
+from dataclasses import replace
 from typing import Any, Final
 
 from fastapi import APIRouter, Request
@@ -241,9 +242,18 @@ def _wanted(body: bytes) -> tuple[dict[str, Any], Checkpoint]:
     for name in search:
         if name not in _FILTERS:
             raise _fault(("search", name), f"is none of {', '.join(_FILTERS)}", "unknown_parameter")
-    page = query.parse_document(search, instant.now_us())
+    page = _page(search)
     spec = {"format": str(form), "packing": packing and str(packing), "search": strict_json.plain(search)}
     return spec, Checkpoint(query=page.query)
+
+
+def _page(search: dict[str, Any]) -> query.Page:
+    """What `search` asks for; a fault's place is that in the whole body."""
+    try:
+        return query.parse_document(search, instant.now_us())
+    except InvalidQuery as error:
+        error.errors = tuple(replace(each, loc=("search", *each.loc)) for each in error.errors)
+        raise
 
 
 def _range(request: Request, etag: str, size: int) -> tuple[int, int] | None:

@@ -30,6 +30,7 @@ from core import instant, query, telemetry
 from core.access import Permission
 from core.bulk import Bulk
 from core.errors import FieldError, Invalid, InvalidEvent, InvalidQuery, NotFound, OcelotError, Unavailable
+from core.event_faults import no_utf8
 from core.ingest import ItemResult
 from core.ports import Stored
 
@@ -81,9 +82,11 @@ async def send_event(request: Request) -> Response:
     size = bodies.declared_size(request, state.settings.max_body_bytes)
     with state.admission.admit(access.tenant.id, size):
         _require_json(request)
-        body = await bodies.read(request, state.settings.max_body_bytes)
+        body = await bodies.unpacked(request, state.settings.max_body_bytes)
         key = _key(request)
         try:
+            if not bodies.is_utf8(body):
+                raise no_utf8(body)
             result = await state.ingest.one(access.scope, access.tenant, body, key)
         except OcelotError as error:
             telemetry.EVENTS.labels("retry" if isinstance(error, Unavailable) else "refused").inc()
@@ -110,8 +113,9 @@ async def send_events(request: Request) -> Response:
     size = bodies.declared_size(request, state.settings.max_body_bytes)
     with state.admission.admit(access.tenant.id, size):
         form = bodies.form_of(request)
-        body = await bodies.read(request, state.settings.max_body_bytes)
-        results = await state.ingest.many(access.scope, access.tenant, Bulk(body, form))
+        body = await bodies.unpacked(request, state.settings.max_body_bytes)
+        bulk = Bulk(body, form, bodies.is_utf8(body))
+        results = await state.ingest.many(access.scope, access.tenant, bulk)
     return _bulk_answer(results)
 
 

@@ -15,6 +15,7 @@ from core import instant
 from core.adapters.store import drain
 from core.adapters.store.client import Database
 from core.adapters.store.events import MongoEventStore
+from core.adapters.store.indexes import EVENTS
 from core.errors import InvalidQuery
 from core.event import decode_stored
 from core.ports import Drained
@@ -164,3 +165,37 @@ async def test_the_bytes_are_the_stored_ones(store: MongoEventStore) -> None:
 async def test_what_needs_the_index_is_refused(store: MongoEventStore) -> None:
     with pytest.raises(InvalidQuery):
         await Log(a_scope(), []).drained(store, EventQuery(text="x", received_at=Range(None, END)))
+
+
+class Weighed:
+    """A collection that adds up how many events lie within what each call asks for."""
+
+    def __init__(self, collection: Any, times: list[int]) -> None:
+        self._collection = collection
+        self._times = times
+        self.weight = 0
+
+    def find(self, asked: dict[str, Any], *rest: Any) -> Any:
+        self._weigh(asked)
+        return self._collection.find(asked, *rest)
+
+    async def count_documents(self, asked: dict[str, Any], **rest: Any) -> int:
+        self._weigh(asked)
+        return int(await self._collection.count_documents(asked, **rest))
+
+    def _weigh(self, asked: dict[str, Any]) -> None:
+        bounds = asked["received_at"]
+        low, high = (bounds["$gte"], bounds["$lt"]) if isinstance(bounds, dict) else (bounds, bounds + 1)
+        self.weight += sum(low <= at < high for at in self._times)
+
+
+async def test_a_burst_behind_a_long_silence_is_found_without_looking_at_it_again_and_again(
+    database: Database, store: MongoEventStore
+) -> None:
+    scope = a_scope()
+    times = [START + DAY + 37 * n for n in range(1000)]
+    log = await a_log(store, [body_of(scope.tenant_id, at=at) for at in times], scope)
+    weighed = Weighed(database[EVENTS], times)
+    drained = drain.Drain(weighed, {"tenant_id": scope.tenant_id}, START - DAY, END)  # type: ignore[arg-type]
+    assert ids([batch async for batch in drained.batches()]) == log.expected(ALL)
+    assert weighed.weight < 6 * len(times)

@@ -63,8 +63,8 @@ async def test_a_shortened_value_is_found_by_its_beginning(bench: Bench) -> None
 
 
 async def test_the_last_rung_keeps_the_named_fields(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
-    def unchanged(event_id: str, body: bytes) -> bytes:
-        return bulk.entry(event_id, body)
+    def unchanged(event_id: str, body: bytes, facets: bytes) -> bytes:
+        return bulk.entry(event_id, body, facets)
 
     monkeypatch.setattr(ladder, "RUNGS", (unchanged, ladder.named_only))
     body = b'{"action":"a","user_id":"u","message":"said so","metadata":{"k":1,"k":2}}'

@@ -39,10 +39,6 @@ BODIES: list[tuple[str, bytes, str, int, str]] = [
     ("a comma too many", b'[{"action":"x"},]', "application/json", 400, "malformed_json"),
     ("a broken item", b'[{"action":"x"},{"action":}]', "application/json", 400, "malformed_json"),
     ("a word", b"action", "application/json", 400, "malformed_json"),
-    ("no UTF-8", b'[{"action":"\xff"}]', "application/json", 400, "invalid_utf8"),
-    ("no UTF-8 in metadata", b'[{"action":"x","metadata":{"a":"\xc3\x28"}}]', "application/json", 400, "invalid_utf8"),
-    ("overlong UTF-8", b'[{"action":"x","metadata":{"a":"\xc0\xaf"}}]', "application/json", 400, "invalid_utf8"),
-    ("a surrogate in UTF-8", b'[{"action":"x","metadata":{"a":"\xed\xa0\x80"}}]', NDJSON, 400, "invalid_utf8"),
     ("UTF-16", '[{"action":"x"}]'.encode("utf-16"), "application/json", 400, "invalid_utf8"),
     ("UTF-8 cut off", b'[{"action":"\xe2\x82', "application/json", 400, "invalid_utf8"),
     ("10,001 lines", b'{"action":"x"}\n' * 10_001, NDJSON, 413, "too_many_events"),
@@ -59,6 +55,65 @@ BODIES: list[tuple[str, bytes, str, int, str]] = [
 @pytest.mark.parametrize(("body", "kind", "status", "code"), [b[1:] for b in BODIES], ids=[b[0] for b in BODIES])
 def test_a_bad_bulk_is_refused_whole(client: Client, body: bytes, kind: str, status: int, code: str) -> None:
     problem(post(client, "/logs/bulk", body, kind), status, code)
+
+
+NO_UTF8 = [
+    (b'{"action":"\xff"}', "action"),
+    (b'{"action":"x","\xff":1}', "?"),
+    (b'{"action":"x","metadata":{"a":"\xc3\x28"}}', "metadata"),
+    (b'{"action":"x","metadata":{"a":"\xc0\xaf"}}', "metadata"),  # overlong
+    (b'{"action":"x","metadata":{"\xed\xa0\x80":1}}', "metadata"),  # a surrogate
+]
+
+
+@pytest.mark.parametrize(("bad", "field"), NO_UTF8)
+def test_an_event_that_is_not_utf8_is_refused_alone(client: Client, bad: bytes, field: str) -> None:
+    good = b'{"action":"x"}'
+    wrapped = b'{"events":[' + good + b"," + bad + b"," + good + b"]}"
+    lines = good + b"\n" + bad + b"\r\n" + good
+    for body, kind in ((wrapped[10:-1], "application/json"), (wrapped, "application/json"), (lines, NDJSON)):
+        response = post(client, "/logs/bulk", body, kind)
+        assert response.status_code == 202, response.text
+        assert [item["status"] for item in response.json()["items"]] == ["accepted", "refused", "accepted"]
+        error = response.json()["items"][1]["error"]
+        assert (error["code"], [fault["loc"] for fault in error["errors"]]) == ("invalid_utf8", [[field]])
+    for body in (bad, b'{"action":"' + b"x" * MIB + b'\xff"}'):
+        [item] = problem(post(client, "/logs/bulk", body), 422, "all_refused")["items"]
+        assert item["error"]["code"] == "invalid_utf8"
+        problem(post(client, "/logs", body), 400, "invalid_utf8")
+
+
+def _sized(size: int, colon: bytes = b":") -> bytes:
+    frame = one('"metadata":{"a":""}').replace(b":", colon)
+    return frame[:-3] + b"x" * (size - len(frame)) + frame[-3:]
+
+
+BOUNDS = [
+    ("256 KiB", _sized(262_144), None),
+    ("256 KiB and 1", _sized(262_145), "event_too_large"),
+    ("256 KiB, spaced", _sized(262_144, b" : "), None),
+    ("256 KiB and 1, spaced", _sized(262_145, b" : "), "event_too_large"),
+    ("64 levels", one('"metadata":{"a":' + nested(62, "[", "]") + "}"), None),
+    ("65 levels", one('"metadata":{"a":' + nested(63, "[", "]") + "}"), "too_deep"),
+]
+
+
+@pytest.mark.parametrize(("event", "code"), [b[1:] for b in BOUNDS], ids=[b[0] for b in BOUNDS])
+def test_the_bounds_of_an_event_are_exact_in_every_form(client: Client, event: bytes, code: str | None) -> None:
+    good = b'{"action":"x"}'
+    lone = post(client, "/logs", event)
+    assert (lone.json().get("code"), lone.status_code == 202) == (code, code is None), lone.text
+    array = b"[" + good + b"," + event + b"," + good + b"]"
+    lines = good + b"\n" + event + b"\n" + good
+    for body, kind in (
+        (array, "application/json"),
+        (b'{"events":' + array + b"}", "application/json"),
+        (lines, NDJSON),
+    ):
+        response = post(client, "/logs/bulk", body, kind)
+        assert response.status_code == 202, response.text
+        errors = [item.get("error", {}).get("code") for item in response.json()["items"]]
+        assert errors == [None, code, None]
 
 
 def test_all_refused_is_a_problem_with_a_result_for_each(client: Client) -> None:

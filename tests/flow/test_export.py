@@ -167,6 +167,7 @@ def test_what_cannot_be_gone_on_with_is_refused(filled: Client) -> None:
         ({"cursor": cursor, "after": "019aa5b0-4c1e-7000-8f3a-5b2d9c0e4f61"}, "invalid_query"),
         ({"format": "xml"}, "invalid_query"), ({"format": ["csv", "json"]}, "invalid_query"),
         ({"sort": "timestamp"}, "invalid_query"),
+        ({"fields": "id"}, "invalid_query"),
         ({"limit": "5"}, "invalid_query"), ({"tenant": "x"}, "invalid_query"), ({"from": "soon"}, "invalid_query"),
     ]  # fmt: skip
     for query, code in bad:

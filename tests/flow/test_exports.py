@@ -163,6 +163,11 @@ def test_bad_input_says_what_is_wrong(filled: Client, body: Any) -> None:
     assert (answer.status_code, answer.json()["code"]) == (400, "invalid_query")
 
 
+def test_a_fault_of_the_search_is_placed_in_the_whole_body(filled: Client) -> None:
+    answer = filled.post("/exports", json={"search": {"query": {"field": "colour", "equals": "x"}}}).json()
+    assert answer["errors"][0]["loc"] == ["search", "query", "field"]
+
+
 def test_who_may_not_read_starts_nothing(running: Service, filled: Client) -> None:
     writer = running.client(filled.tenant, Role.WRITER)
     for answer in (writer.post("/exports", json={}), writer.get("/exports"), writer.delete("/exports/x")):

@@ -35,6 +35,8 @@ class Pair:
     their_ids: list[str]
     their_job: str
     """A failed one."""
+    senders: tuple[Client, Client]
+    """Two more, for what sends events: the others' are counted."""
 
     @property
     def secrets(self) -> list[str]:
@@ -72,7 +74,7 @@ def pair(running: Service) -> Pair:
     expires = now + 3_600_000_000
     job = Job(uuid7s(now, 1)[0], clients[1].tenant.id, EXPORT, {}, "ana", now, now, expires, JobState.FAILED)
     running.with_backends(lambda backends: backends.jobs.create(job, max_active=99))
-    return Pair(*clients, *ids, job.id)
+    return Pair(*clients, *ids, job.id, (running.tenant("sender"), running.tenant("sender")))
 
 
 def silent(pair: Pair, response: httpx.Response) -> httpx.Response:
@@ -385,18 +387,19 @@ def tells_nothing(path: str) -> Callable[[Pair], None]:
 
 def follow(pair: Pair) -> None:
     """Each sends; the one's streams, by either way, hold nothing of the other's, and its places are no good here."""
-    with Follower(pair.mine) as mine, Follower(pair.theirs) as theirs, Socket(pair.mine) as socket:
+    one, other = pair.senders
+    with Follower(one) as mine, Follower(other) as theirs, Socket(one) as socket:
         for follower in (mine, theirs, socket):
             follower.started()
-        sent = [pair.theirs.ingest({"action": "theirs", "user_id": "ana"}) for _ in range(3)]
-        own = [pair.mine.ingest({"action": "mine", "user_id": "ana"}) for _ in range(3)]
+        sent = [other.ingest({"action": "theirs", "user_id": "ana"}) for _ in range(3)]
+        own = [one.ingest({"action": "mine", "user_id": "ana"}) for _ in range(3)]
         assert sorted(theirs.events(3)) == sorted(sent)
         assert sorted(mine.events(3)) == sorted(socket.events(3)) == sorted(own)
         told = "".join(mine.raw + socket.raw)
         assert not [secret for secret in (*pair.secrets, *sent) if secret in told]
         foreign = theirs.last_id
     answers = [
-        silent(pair, pair.mine.get("/logs/stream", headers={"Last-Event-ID": last, **REQUEST}))
+        silent(pair, one.get("/logs/stream", headers={"Last-Event-ID": last, **REQUEST}))
         for last in (foreign, "A" * len(foreign))
     ]
     assert {(answer.status_code, answer.json()["code"]) for answer in answers} == {(400, "bad_last_event_id")}

@@ -171,7 +171,7 @@ def test_pages_go_through_the_filter_and_cursors_belong_to_it(log: Log, viewer: 
 OPEN = {
     ("get", "/api/v1/logs"), ("post", "/api/v1/logs/search"), ("get", "/api/v1/logs/{event_id}"),
     ("get", "/api/v1/logs/{event_id}/changes"), ("get", "/api/v1/logs/trace/{trace_id}"),
-    ("get", "/api/v1/logs/request/{request_id}"), ("get", "/api/v1/logs/export"),
+    ("get", "/api/v1/logs/request/{request_id}"), ("get", "/api/v1/logs/export"), ("get", "/api/v1/logs/stats"),
 }  # fmt: skip
 """What a viewer reaches; each has a test here that it keeps to the filter."""
 

@@ -85,19 +85,25 @@ class Drain:
         raise AssertionError("unreachable")
 
     async def _narrowed(self, high: int) -> int:
-        """Where the window ends, halved until it holds no more than a batch, unless its size is known to be good.
+        """Where the window ends; `start` moves to its first event, and the span is small again, if it holds too much.
 
-        Coming out of years in which nothing matches, a window holds years: to sort it all for its first events is what
-        this spares. A count stops at a batch, in whatever order.
+        Coming out of a stretch in which nothing matches, a window is far wider than what follows is dense: to sort it
+        all for its first events is what this spares. To halve it until it is narrow enough would ask a dozen times for
+        the same events, and a count stops at a batch on some servers only.
         """
-        while not self.dense and high - self.start > FIRST_SPAN:
-            bounds: BsonMap = {"received_at": {"$gte": self.start, "$lt": high}}
-            asked: BsonMap = {"tenant_id": self.base["tenant_id"]} | bounds | self.base
-            if await self.events.count_documents(asked, limit=self.limit + 1) <= self.limit:
-                break
-            high = self.start + (high - self.start) // 2
-            self.span = high - self.start
-        return high
+        if self.dense or high - self.start <= FIRST_SPAN:
+            return high
+        asked: BsonMap = {"tenant_id": self.base["tenant_id"], **self._within(high), **self.base}
+        if await self.events.count_documents(asked, limit=self.limit + 1) <= self.limit:
+            return high
+        first = await self.events.find(asked, {"received_at": 1}).sort(_ORDER).limit(1).to_list(None)
+        if first:
+            self.start = int(first[0]["received_at"])
+        self.span = FIRST_SPAN
+        return min(high, self.start + FIRST_SPAN)
+
+    def _within(self, high: int) -> BsonMap:
+        return {"received_at": {"$gte": self.start, "$lt": high}}
 
     def _move(self, window: list[Stored], full: bool, high: int, seconds: float) -> None:
         found = len(window)
@@ -129,7 +135,7 @@ class Drain:
     async def _window(self, high: int) -> tuple[list[Stored], bool]:
         if self.start >= high:
             return [], False
-        return await self._read({"received_at": {"$gte": self.start, "$lt": high}})
+        return await self._read(self._within(high))
 
     async def _read(self, bounds: BsonMap) -> tuple[list[Stored], bool]:
         """The first events within the bounds, and whether there may be more; ends at the batch's bytes too."""
