@@ -22,8 +22,11 @@ COLUMNS: Final = (
     "ip_address", "user_agent", "resource_type", "resource_id", "request_id", "trace_id", "source", "tags",
     *FREE_FIELDS,
 )  # fmt: skip
-FORMULA_STARTS: Final = ("=", "+", "-", "@", "\t", "\r", "\n", "'")
-"""What a spreadsheet may take for a formula or swallow; and the mark itself, so that one leading ' is always ours."""
+FORMULA_STARTS: Final = ("=", "+", "-", "@", "\uff1d", "\uff0b", "\uff0d", "\uff20", "\t", "\r", "\n", "'")
+"""What a spreadsheet may take for a formula or swallow, the four signs in full width too, as in East Asian locales.
+
+And the mark itself, so that one leading ' is always ours.
+"""
 
 
 class Encoder(Protocol):

@@ -27,7 +27,8 @@ texts = st.text(st.characters(codec="utf-8"), max_size=20)
 events = st.fixed_dictionaries(
     {"action": texts.filter(bool)},
     optional={
-        "message": texts | st.sampled_from(["=1+1", "+x", "-", "@a", "\t", "\r", "\n=", "'", "''", ",", '"']),
+        "message": texts
+        | st.sampled_from(["=1+1", "+x", "-", "@a", "\uff1d1", "\uff20a", "\t", "\r", "\n=", "'", "''", ",", '"']),
         "user_id": texts,
         "tags": st.lists(texts, max_size=3),
         "metadata": st.dictionaries(texts, texts, max_size=3),
@@ -61,7 +62,7 @@ def test_a_spreadsheet_reads_every_cell_and_sees_no_formula(some: list[list[dict
     assert header == list(COLUMNS)
     assert len(table) == len(whole)
     for cells, event in zip(table, whole, strict=True):
-        assert not [cell for cell in cells if re.match(r"[=+\-@\t\r\n]", cell)]
+        assert not [cell for cell in cells if re.match(r"[=+\-@\uff1d\uff0b\uff0d\uff20\t\r\n]", cell)]
         for name, cell in zip(COLUMNS, cells, strict=True):
             value = event.get(name)
             text = cell[1:] if cell.startswith("'") else cell
