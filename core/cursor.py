@@ -40,13 +40,13 @@ def open_(tenant: Tenant, page: Page) -> tuple[Page, Position | None]:
     """The page as of its first page's moment, and where it starts; raises `InvalidQuery` for a foreign cursor."""
     if page.cursor is None:
         return page, None
-    payload = _verified(tenant, page.cursor)
+    payload = _verified(tenant, page.cursor, page.cursor_place)
     if payload.fingerprint != page.fingerprint:
-        raise _fault("belongs to another query", code="cursor_of_another_query")
+        raise _fault(page.cursor_place, "belongs to another query", code="cursor_of_another_query")
     return page.at(payload.now, from_store=payload.from_store), payload.position
 
 
-def _verified(tenant: Tenant, text: str) -> _Payload:
+def _verified(tenant: Tenant, text: str, place: tuple[str, ...]) -> _Payload:
     try:
         if len(text) > _MAX_TEXT:
             raise ValueError
@@ -58,9 +58,9 @@ def _verified(tenant: Tenant, text: str) -> _Payload:
             raise ValueError
         decoded = _decode(payload)
     except (ValueError, binascii.Error, msgspec.DecodeError):
-        raise _fault("is not one of this log's", code="bad_cursor") from None
+        raise _fault(place, "is not one of this log's", code="bad_cursor") from None
     if decoded.version != _VERSION:
-        raise _fault("is of another version", code="bad_cursor")
+        raise _fault(place, "is of another version", code="bad_cursor")
     return decoded
 
 
@@ -68,8 +68,8 @@ def _text(raw: bytes) -> str:
     return base64.urlsafe_b64encode(raw).rstrip(b"=").decode()
 
 
-def _fault(message: str, *, code: str) -> InvalidQuery:
-    return InvalidQuery(f"the cursor {message}", code=code, errors=[FieldError(("query", "cursor"), message, code)])
+def _fault(place: tuple[str, ...], message: str, *, code: str) -> InvalidQuery:
+    return InvalidQuery(f"the cursor {message}", code=code, errors=[FieldError(place, message, code)])
 
 
 def _mac(tenant: Tenant, payload: bytes) -> bytes:

@@ -72,7 +72,8 @@ def page_of(search: SavedSearch, paging: Sequence[tuple[str, str]], now: int) ->
             message = "is neither limit nor cursor"
             raise InvalidQuery(f"{name} {message}", errors=[FieldError(("query", name), message, "unknown_parameter")])
     asked = parse(paging, now)
-    return replace(_page(strict_json.read(search.query.encode()), now), limit=asked.limit, cursor=asked.cursor)
+    page = _page(strict_json.read(search.query.encode()), now)
+    return replace(page, limit=asked.limit, cursor=asked.cursor, cursor_place=asked.cursor_place)
 
 
 class Searches:

@@ -86,10 +86,22 @@ class _JsonLines(logging.Formatter):
         return json.dumps(line)
 
 
+_KEPT_OUT: Final = ('"WebSocket %s"', "ASGI callable returned without completing handshake")
+
+
+def _may_be_written(record: logging.LogRecord) -> bool:
+    """Not the server's lines about WebSockets: they hold the URL, and in it filters or a token put there by mistake.
+
+    Nor its error for each refused handshake, which is no fault.
+    """
+    return record.name != "uvicorn.error" or not any(text in str(record.msg) for text in _KEPT_OUT)
+
+
 def configure_logging(level: str) -> None:
     """Log to standard error as JSON lines; the drivers only from WARNING on."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(_JsonLines())
+    handler.addFilter(_may_be_written)
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level)

@@ -34,6 +34,16 @@ _REFUSED: Final = dict.fromkeys(("sort", "limit"), "an export is whole and oldes
 }
 _EVENT_ID: Final = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _LINE: Final = msgspec.json.encode(example_of(EventOut)).decode() + "\n"
+_EXAMPLES: Final[dict[str, dict[str, Any]]] = {
+    "ndjson": {"schema": {"type": "string"}, "example": _LINE},
+    "json": {"schema": {"type": "array"}, "example": [example_of(EventOut)]},
+    "csv": {
+        "schema": {"type": "string"},
+        "example": "id,tenant_id,timestamp,received_at,action\r\n"
+        "0193b2c5-7f1e-7000-8000-0123456789ab,acme0001,2026-11-21T11:40:00.000000Z,2026-11-21T11:40:01.000000Z,user.login\r\n",
+    },
+    "parquet": {"schema": {"type": "string", "format": "binary"}},
+}
 
 
 def _parameter(name: str, description: str, schema: dict[str, Any]) -> dict[str, Any]:
@@ -55,10 +65,7 @@ _ANSWER: Final[dict[int | str, dict[str, Any]]] = {
     200: {
         "description": "The file, in chunks. It is whole only if the transfer ends well.",
         "headers": _HEADERS,
-        "content": {
-            made.media_type: {"schema": {"type": "string"}, **({"example": _LINE} if made.name == "ndjson" else {})}
-            for made in FORMATS.values()
-        },
+        "content": {made.media_type: _EXAMPLES[made.name] for made in FORMATS.values()},
     }
 }
 

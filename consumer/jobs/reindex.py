@@ -54,6 +54,8 @@ class _State:
     done: list[str] = field(default_factory=list)
     placement: str = ""
     at: int = 0
+    id: str = ""
+    """With `at` the place of the last event that is filled in: many may have come at one moment."""
     counts: _Counts = field(default_factory=_Counts)
 
 
@@ -167,7 +169,7 @@ class _Rebuild:
         number = max([1, *(each.number for each in (live, *begun) if each is not None)]) + 1
         made = Generation(placement, number, False, self._clock(), self._work.job.id)
         await self._index.begin(self._scope, made)
-        self.state.placement, self.state.at = placement, 0
+        self.state.placement, self.state.at, self.state.id = placement, 0, ""
         return made
 
     async def _fill(self, made: Generation) -> None:
@@ -175,9 +177,13 @@ class _Rebuild:
         start, end = span_of(made.placement)
         if self.state.placement == made.placement:
             start = max(start, self.state.at)
+        else:
+            self.state.placement, self.state.at, self.state.id = made.placement, 0, ""
+        behind = (self.state.at, self.state.id)
         async for batch in self._store.scan(self._scope, start=start, end=end, descending=False, batch=_BATCH):
-            await self._index_batch(made, batch, beside=True, counted=True)
-            self.state.placement, self.state.at = made.placement, batch[-1].received_at
+            left = [each for each in batch if (each.received_at, each.id) > behind]
+            await self._index_batch(made, left, beside=True, counted=True)
+            self.state.at, self.state.id = batch[-1].received_at, batch[-1].id
             await self._save()
 
     async def _finish(self, live: Generation, since: int | None = None) -> None:
@@ -234,6 +240,7 @@ class _Rebuild:
             "done": state.done,
             "placement": state.placement,
             "at": state.at,
+            "id": state.id,
             "counts": [counts.indexed, counts.reduced, counts.failed],
         }
         done = counts.indexed + counts.reduced + counts.failed
@@ -245,7 +252,8 @@ def _state_of(job: Job) -> _State:
     kept = job.progress.checkpoint
     if not kept:
         return _State()
-    return _State(list(kept["done"]), kept["placement"], kept["at"], _Counts(*kept["counts"]))
+    # A job that an older version began has no id.
+    return _State(list(kept["done"]), kept["placement"], kept["at"], kept.get("id", ""), _Counts(*kept["counts"]))
 
 
 def _merged(windows: Iterable[tuple[int, int]]) -> Iterator[tuple[int, int]]:

@@ -29,6 +29,8 @@ class Page:
     """The query as it is with another `now`."""
     from_store: bool = False
     """The page before it was answered by the store."""
+    cursor_place: tuple[str, ...] = ("query", "cursor")
+    """Where the request has its cursor, for what is wrong with it."""
 
     def at(self, now: int, *, from_store: bool) -> Page:
         """The same page with the moment of its first page, so that all pages have the same time ranges."""

@@ -69,9 +69,8 @@ def parse_document(document: Any, now: int) -> Page:
     cursor = asked.get("cursor")
     if cursor is not None:
         cursor = _text(cursor, ("cursor",))
-    return Page(
-        query, _limit(asked["limit"]) if "limit" in asked else DEFAULT_LIMIT, cursor, fingerprint(written), now, resolve
-    )
+    limit = _limit(asked["limit"]) if "limit" in asked else DEFAULT_LIMIT
+    return Page(query, limit, cursor, fingerprint(written), now, resolve, cursor_place=("cursor",))
 
 
 def _query(asked: dict[str, Any], now: int) -> EventQuery:

@@ -93,7 +93,7 @@ class StreamHub:
     async def watermark(self, scope: TenantScope) -> int:
         """A moment before which every accepted event of the tenant is stored by now (microseconds)."""
         known = await self._ledger.complete_through(scope.tenant_id)
-        return instant.now_us() - UNKNOWN_US if known is None else int(known)  # a driver's own kind of int, maybe
+        return instant.now_us() - UNKNOWN_US if known is None else known
 
     async def join(self, subscription: Subscription, scope: TenantScope) -> None:
         """From the return of this call on, the subscription is told of every event of its tenant."""

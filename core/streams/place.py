@@ -13,9 +13,11 @@ from core.errors import Invalid
 from core.query import Position
 from core.tenant import Tenant
 
-_VERSION: Final = 1
+_VERSION: Final = 2
 _MAC_BYTES: Final = 16
 MAX_TEXT: Final = 4096
+MAX_IDS: Final = 50
+"""Of 36 characters each, which leaves room within `MAX_TEXT`."""
 
 
 class Place(msgspec.Struct, array_like=True, frozen=True):
@@ -26,8 +28,9 @@ class Place(msgspec.Struct, array_like=True, frozen=True):
     floor: int
     """Every event accepted before this moment (microseconds) lies before the place; what may be missing came later."""
     order: int = 0
-    """`FeedEvent.order` and id of the tenant's last event before it: another watch may be behind this one."""
-    id: str = ""
+    """`FeedEvent.order` of the tenant's last event before it: another watch may be behind this one."""
+    ids: tuple[str, ...] = ()
+    """The last of the tenant's events before it that share `order`, up to `MAX_IDS`: what one transaction stored."""
     scanned: Position | None = None
     """While what the server has forgotten is read from the store: `received_at` and id of the last event read."""
 

@@ -16,6 +16,7 @@ import logging
 from collections import deque
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
+from itertools import islice
 from typing import Final
 
 import msgspec
@@ -27,7 +28,7 @@ from core.ports import Reading, Stored, Watch
 from core.query import EventQuery, Position
 from core.streams.hub import StreamHub
 from core.streams.items import Event, Gap, Item, Told, TooSlow
-from core.streams.place import Place
+from core.streams.place import MAX_IDS, Place
 from core.tenant import TenantScope
 
 log = logging.getLogger(__name__)
@@ -59,7 +60,7 @@ class Subscription:
         self._first: tuple[int, str] | None = None
         """Order and id of the first event in the buffer since it joined."""
         self._told = asyncio.Event()
-        self._at_order: set[str] = {self._place.id}
+        self._at_order: dict[str, None] = dict.fromkeys(self._place.ids)
         """Ids at the place's `order`: events of one moment share it."""
         self._seen: set[str] = set()
 
@@ -221,8 +222,9 @@ class Subscription:
             return []
         if told.order > place.order:
             self._at_order.clear()
-        self._at_order.add(told.id)
-        self._place = Place(told.mark or place.mark, max(place.floor, told.floor), told.order, told.id)
+        self._at_order[told.id] = None
+        ids = tuple(islice(reversed(self._at_order), MAX_IDS))
+        self._place = Place(told.mark or place.mark, max(place.floor, told.floor), told.order, ids)
         if told.body is None or told.id in self._seen:
             self._seen.discard(told.id)
             return []
@@ -259,7 +261,7 @@ class Subscription:
         mark = watch.mark
         await watch.aclose()
         self._lost = None
-        self._at_order = {""}
+        self._at_order = {}
         self._seen.clear()
         self._given = self._place = Place(mark, floor, scanned=Position(since, ""))
         telemetry.STREAM_GAPS.labels(reason).inc()

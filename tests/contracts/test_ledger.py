@@ -53,6 +53,12 @@ async def test_an_idle_producer_is_complete_through_its_heartbeat(ledger: MongoL
     assert await ledger.complete_through("tenant01") == 200
 
 
+async def test_a_mark_is_a_plain_number_that_every_codec_takes(ledger: MongoLedger) -> None:
+    for made_at in (100, 1 << 50):
+        await ledger.beat(Heartbeat("a", 0, made_at))
+        assert type(await ledger.complete_through("tenant01")) is int
+
+
 async def test_a_producer_first_heard_of_late_claims_nothing(ledger: MongoLedger) -> None:
     await ledger.beat(Heartbeat("a", 1, 100))
     assert await ledger.complete_through("tenant01") == 0

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from mongomock_motor import AsyncMongoMockClient
 
+from consumer.jobs import reindex
 from consumer.jobs.reindex import SLACK, Reindex
 from consumer.jobs.runner import Work
 from core import instant
@@ -211,6 +212,23 @@ async def test_killed_at_any_step_and_run_again_it_ends_the_same(world: World, b
         if whole:
             assert kill_at > 15
             return
+
+
+async def test_who_was_killed_counts_no_event_twice(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reindex, "_BATCH", 2)
+    monkeypatch.setattr(reindex, "_SAVE_SECONDS", 0.0)
+    moment = instant.now_us() - SECOND
+    for _ in range(6):
+        await world.arrive(moment)
+    for kill_at in range(6, 14):
+        await world.create(received_from=None, received_to=None)
+        world.steps, world.kill_at = 0, kill_at
+        with pytest.raises(Killed):
+            await world.run(await world.claim(), killed=True)
+        world.kill_at = 0
+        claim = await world.claim()
+        assert (await world.run(claim))["indexed"] == 11, kill_at
+        await world.jobs.cancel(world.scope, claim.job.id, 0)
 
 
 async def test_what_was_on_its_way_to_the_old_generation_is_run_again(world: World) -> None:

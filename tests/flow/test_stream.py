@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import time
+from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 from websockets.exceptions import InvalidStatus
+from websockets.sync.client import connect
 
 from core.access import Role
 from core.tenant import TenantStatus
@@ -183,6 +185,21 @@ def test_a_websocket_without_a_good_token_is_refused(running: Service, tenant: C
     assert httpx.get(url).status_code == 401
 
 
+def test_the_services_log_keeps_no_url_of_a_websocket(running: Service, tenant: Client) -> None:
+    log = Path(running.environment["OCELOT_HOME"]) / f"api.main-{running.api.port}.log"
+    before = log.read_text().count('"ERROR"')
+    headers = {"Authorization": f"Bearer {tenant.token}"}
+    url = f"{running.url}/api/v1/logs/stream?q=secret-word&access_token={tenant.token}".replace("http", "ws", 1)
+    with pytest.raises(InvalidStatus), connect(url, additional_headers=headers, proxy=None):
+        pass
+    with connect(url.partition("&")[0], additional_headers=headers, proxy=None) as accepted:
+        assert json.loads(accepted.recv())["type"] == "heartbeat"
+    written = log.read_text()
+    assert str(tenant.token) not in written
+    assert "secret-word" not in written
+    assert written.count('"ERROR"') == before
+
+
 def test_only_so_many_streams(running: Service) -> None:
     tenant = running.tenant()
     other = running.tenant()
@@ -196,6 +213,12 @@ def test_only_so_many_streams(running: Service) -> None:
         answer = tenant.get("/logs/stream")
         assert (answer.status_code, answer.json()["code"]) == (429, "too_many_streams")
         assert int(answer.headers["Retry-After"]) >= 1
+        with pytest.raises(InvalidStatus) as refused:
+            Socket(tenant, how="header")
+        assert refused.value.response.status_code == 429
+        assert int(refused.value.response.headers["Retry-After"]) >= 1
+        with Socket(tenant) as told:
+            assert (told.end()["reason"], told.close_code) == ("too_many_streams", 4429)
         with Follower(other) as unhindered:
             unhindered.started()
         followers.pop().close()

@@ -60,6 +60,8 @@ class Cut:
     def find(self, *_: object) -> None:
         raise self._error
 
+    aggregate = find
+
     async def command(self, _: str) -> None:
         if not self._there:
             raise ServerSelectionTimeoutError("none")

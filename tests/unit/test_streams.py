@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Collection
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from core import instant
@@ -16,7 +16,7 @@ from core.errors import HistoryLost, Overloaded, Unavailable
 from core.ports import FeedEvent, Reading, Stored
 from core.query import Condition, EventQuery, Value
 from core.streams import Event, Gap, Limits, StreamHub, Subscription, TooSlow, place
-from core.streams.place import Place
+from core.streams.place import MAX_IDS, Place
 from core.tenant import Tenant, TenantScope, for_system
 from tests.unit.ports import AT, Ledger
 
@@ -163,6 +163,7 @@ class Reader:
 
 
 @settings(max_examples=30, deadline=None)
+@example(752)
 @given(st.integers(0, 10**6))
 async def test_cut_and_go_on_at_random_loses_and_repeats_nothing(seed: int) -> None:
     chance, feed = random.Random(seed), Feed()
@@ -351,7 +352,11 @@ async def test_streams_are_bounded_by_tenant_and_process() -> None:
 
 
 places = st.builds(
-    Place, st.binary(max_size=200), st.integers(0, 1 << 60), st.integers(0, 1 << 62), st.text(max_size=40)
+    Place,
+    st.binary(max_size=200),
+    st.integers(0, 1 << 60),
+    st.integers(0, 1 << 62),
+    st.lists(st.uuids().map(str), max_size=MAX_IDS).map(tuple),
 )
 
 

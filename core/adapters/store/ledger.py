@@ -124,7 +124,8 @@ class MongoLedger:
         else:
             mark = max(p.seen_at for p in producers)
         oldest = await self._oldest_in_outbox(tenant_id)
-        return mark if oldest is None else min(mark, oldest)
+        # The driver's own kind of int goes no further: no codec knows it.
+        return int(mark if oldest is None else min(mark, oldest))
 
     async def rebuilding(self, tenant_id: str) -> Rebuilding:
         with store_calls():

@@ -116,8 +116,14 @@ class Reader:
         return _page(rest[:limit], len(found), bound)
 
     async def _more(self, found: list[Stored], bounds: BsonMap, limit: int) -> None:
-        cursor = self.events.find(self._filter(bounds), STORED).sort(self.order.sort).limit(limit - len(found))
-        found.extend(map(stored_of, await cursor.to_list(None)))
+        left = limit - len(found)
+        if self.filters:
+            first: list[BsonMap] = [{"$sort": dict(self.order.sort)}, {"$limit": left}, {"$project": STORED}]
+            documents = await self.events.aggregate(self._matching(bounds) + first).to_list(None)
+        else:
+            [within] = self._matching(bounds)
+            documents = await self.events.find(within["$match"], STORED).sort(self.order.sort).limit(left).to_list(None)
+        found.extend(map(stored_of, documents))
 
     async def _count(self, bound: int) -> int | None:
         """How many match, counted up to one past `bound`; None when that takes too long.
@@ -126,7 +132,8 @@ class Reader:
         """
         try:
             with store_calls(COUNT_DEADLINE):
-                return await self.events.count_documents(self._filter(self._within()), limit=bound + 1)
+                counting = [*self._matching(self._within()), {"$limit": bound + 1}, {"$count": "n"}]
+                return sum([int(each["n"]) for each in await self.events.aggregate(counting).to_list(None)])
         except Unavailable as error:
             if isinstance(error.__cause__, PyMongoError) and error.__cause__.timeout:
                 return None
@@ -145,9 +152,16 @@ class Reader:
                 return False
         return True
 
-    def _filter(self, bounds: BsonMap) -> BsonMap:
+    def _matching(self, bounds: BsonMap) -> list[BsonMap]:
+        """The stages that find what is within the bounds and meets the filter.
+
+        Two, for SecantusDB looks through the whole collection when anything stands beside the keys of an index: 300 ms
+        a window for 3,000 events, 2 ms so. MongoDB makes one of the two before it plans.
+        """
         # In the order of the index's keys: a range on another field in between would choose that field's index.
-        return {"tenant_id": self.base["tenant_id"]} | bounds | self.base
+        within = {"$match": {"tenant_id": self.base["tenant_id"]} | bounds}
+        rest = {name: asked for name, asked in self.base.items() if name != "tenant_id"}
+        return [within, {"$match": rest}] if rest else [within]
 
     def _within(self) -> BsonMap:
         return {self.order.field: {"$gte": self.span[0], "$lt": self.span[1]}}
