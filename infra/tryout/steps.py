@@ -40,6 +40,8 @@ _MEMBERS: Final[dict[str, dict[str, str]]] = {
     # What is tried must not close the log to what is tried next.
     "PUT /api/v1/catalogue": {"mode": "warn"},
 }
+# Bodies other than the example: a rebuild of a range is a job, of which a tenant may have one at a time.
+_BODIES: Final[dict[str, dict[str, Any]]] = {"POST /api/v1/logs/index/bulk": {"ids": ["{{event_id}}"]}}
 # Answers other than the good one, where the thing's state has it so.
 _STATUSES: Final[dict[str, int]] = {
     "POST /api/v1/jobs/{job_id}/retry": 409,  # it has not failed
@@ -164,4 +166,5 @@ def _body(route: str, operation: Mapping[str, Any]) -> tuple[str | None, str | N
         return kind, example
     if members := _MEMBERS.get(route):
         example = example | members
+    example = _BODIES.get(route, example)
     return kind, urlencode(example) if kind == _FORM else json.dumps(example, indent=2, ensure_ascii=False)
