@@ -8,13 +8,14 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 ARGS ?=
+WORKERS ?= 2
 OCELOT_LIVE ?= ../shared/live
 # The oldest supported Python first: what runs there runs on all.
 PYTHONS := python3.11 python3.12 python3.13 python3.14 python3
 COMPILE = $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
 	--no-annotate --custom-compile-command "make requirements"
 
-.PHONY: setup dev dev-api dev-consumer test test-live faults isolation attacks coverage bench lint format collections tryout docs requirements hooks clean help
+.PHONY: setup dev dev-api dev-consumer test thorough test-live faults isolation attacks coverage bench lint format collections tryout docs requirements hooks clean help
 
 setup: $(READY) ## install into .venv, and nothing else
 
@@ -43,8 +44,11 @@ dev-api: $(READY) ## the API alone, reloading, on the configured backends
 dev-consumer: $(READY) ## the consumer alone, reloading, on the configured backends
 	@$(BIN)/ocelot consumer --reload
 
-test: $(READY) ## all tests, on the embedded stack
-	@$(BIN)/python -m pytest $(ARGS)
+test: $(READY) ## all tests, on the embedded stack, WORKERS (2) at a time
+	@$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile $(ARGS)
+
+thorough: $(READY) ## all tests in their long form, properties with many more examples
+	@HYPOTHESIS_PROFILE=thorough $(BIN)/python -m pytest --timeout=3000 -m 'slow or not slow' $(ARGS)
 
 test-live: $(READY) ## all tests, on the real servers of OCELOT_LIVE as well
 	@OCELOT_LIVE="$(OCELOT_LIVE)" $(BIN)/python -m infra.local.live $(BIN)/python -m pytest $(ARGS)

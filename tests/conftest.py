@@ -8,8 +8,14 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from infra.local.servers import Server, start_index, start_store
+
+# No deadline: it would be a busy machine's fault. `make thorough` takes the other profile.
+settings.register_profile("brief", max_examples=50, deadline=None)
+settings.register_profile("thorough", max_examples=1000, deadline=None)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "brief"))
 
 # The real servers, when there are any: `make test-live` starts them and sets these.
 LIVE_MONGODB = os.environ.get("OCELOT_TEST_MONGODB_URL")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import uuid
 from typing import Any
 
 import pytest
@@ -47,7 +46,7 @@ def test_only_a_failed_job_runs_again(running: Service, tenant: Client) -> None:
     assert (answer.status_code, answer.json()["code"]) == (409, "job_not_failed")
 
 
-@pytest.mark.parametrize("job_id", [str(uuid.uuid4()), "x", "0" * 36, "..%2f", "%00"])
+@pytest.mark.parametrize("job_id", ["9e6b5240-650a-40c8-9ee5-f81a3df236c5", "x", "0" * 36, "..%2f", "%00"])
 def test_an_unknown_job_is_404(tenant: Client, job_id: str) -> None:
     for answer in (tenant.get(f"/jobs/{job_id}"), tenant.post(f"/jobs/{job_id}/retry")):
         assert (answer.status_code, answer.json()["code"]) == (404, "not_found")
