@@ -8,7 +8,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 ARGS ?=
-WORKERS ?= 2
+WORKERS ?= 3
 OCELOT_LIVE ?= ../shared/live
 # The oldest supported Python first: what runs there runs on all.
 PYTHONS := python3.11 python3.12 python3.13 python3.14 python3
@@ -44,8 +44,8 @@ dev-api: $(READY) ## the API alone, reloading, on the configured backends
 dev-consumer: $(READY) ## the consumer alone, reloading, on the configured backends
 	@$(BIN)/ocelot consumer --reload
 
-test: $(READY) ## all tests, on the embedded stack, WORKERS (2) at a time
-	@$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile $(ARGS)
+test: $(READY) ## all tests, on the embedded stack, WORKERS (3) at a time: half of them wait for servers
+	@$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder $(ARGS)
 
 thorough: $(READY) ## all tests in their long form, properties with many more examples
 	@HYPOTHESIS_PROFILE=thorough $(BIN)/python -m pytest --timeout=3000 -m 'slow or not slow' $(ARGS)

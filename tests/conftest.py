@@ -13,7 +13,7 @@ from hypothesis import settings
 from infra.local.servers import Server, start_index, start_store
 
 # No deadline: it would be a busy machine's fault. `make thorough` takes the other profile.
-settings.register_profile("brief", max_examples=50, deadline=None)
+settings.register_profile("brief", max_examples=30, deadline=None)
 settings.register_profile("thorough", max_examples=1000, deadline=None)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "brief"))
 

@@ -33,7 +33,7 @@ def test_an_index_that_forgot_is_filled_again(servers: str, tmp_path: Path) -> N
         held = census.take(stack.service, client)
         assert len(held.stored) == 2_000
         assert sorted(held.indexed) == sorted(held.stored)
-        _await_not_rebuilding(client)
+        _await_rebuilding(client, False)
         assert client.found(2_000, user_id="*")["answered_by"] == "index"
         _a_mark_left_behind_goes(stack, client)
 
@@ -68,10 +68,10 @@ def _search(client: Client, **query: str) -> dict[str, Any]:
 def _a_mark_left_behind_goes(stack: Stack, client: Client) -> None:
     """The mark of a rebuild does not outlive a consumer that was killed before it took the mark away."""
     _mark(stack, client)
-    assert _search(client)["watermark"]["rebuilding"] is True
+    _await_rebuilding(client, True)
     stack.kill("consumer")
     stack.start("consumer")
-    _await_not_rebuilding(client)
+    _await_rebuilding(client, False)
 
 
 def _mark(stack: Stack, client: Client) -> None:
@@ -84,8 +84,9 @@ def _mark(stack: Stack, client: Client) -> None:
     stack.service.with_backends(mark)
 
 
-def _await_not_rebuilding(client: Client, timeout: float = 30) -> None:
+def _await_rebuilding(client: Client, expected: bool, timeout: float = 30) -> None:
+    """The API reads the mark once a second."""
     deadline = time.monotonic() + timeout
-    while client.get("/logs", params={"limit": 1}).json()["watermark"]["rebuilding"]:
+    while client.get("/logs", params={"limit": 1}).json()["watermark"]["rebuilding"] is not expected:
         assert time.monotonic() < deadline
         time.sleep(0.1)
