@@ -107,6 +107,12 @@ async def test_claims_go_oldest_first_and_each_job_to_one(jobs: MongoJobs, clock
     assert await jobs.claim(("rebuild",), 60) is None
 
 
+async def test_what_was_kept_as_ended_is_not_claimed(jobs: MongoJobs, clock: Clock) -> None:
+    for state in (JobState.DONE, JobState.FAILED, JobState.CANCELLED):
+        await added(jobs, clock, a_scope(), state=state)
+    assert await jobs.claim(("export",), 60) is None
+
+
 async def test_a_lapsed_lease_gives_the_job_with_its_progress_to_the_next(jobs: MongoJobs, clock: Clock) -> None:
     scope = a_scope()
     job = await added(jobs, clock, scope)

@@ -143,12 +143,12 @@ def _document(job: Job) -> BsonMap:
         "created_at": job.created_at,
         "updated_at": job.updated_at,
         "expires_at": job.expires_at,
-        "due_at": job.created_at,
         "lease": "",
         "state": job.state.value,
         "result": _text(job.result),
         "error": job.error,
         "attempts": job.attempts,
+        **({"due_at": job.created_at} if job.state.active else {}),
         **_progress(job.progress),
     }
 
