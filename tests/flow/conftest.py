@@ -14,9 +14,11 @@ from tests.service import Client, Service, environment, service
 
 STREAMS = {"OCELOT_STREAM_HEARTBEAT": "1", "OCELOT_MAX_TENANT_STREAMS": "20"}
 LIVE = bool(LIVE_MONGODB and LIVE_OPENSEARCH and LIVE_SQS)
+# Without the real servers nothing is parametrized for them: a skipped parameter ends the service of the other.
+SERVICES = ["embedded", *([pytest.param("live", marks=pytest.mark.live)] if LIVE else [])]
 
 
-@pytest.fixture(scope="session", params=["embedded", pytest.param("live", marks=pytest.mark.live)])
+@pytest.fixture(scope="session", params=SERVICES)
 def running(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
     """A running service; its database goes with the embedded store, or is dropped at the end."""
     home = tmp_path_factory.mktemp(f"service-{request.param}")
