@@ -51,7 +51,7 @@ thorough: $(READY) ## all tests in their long form, properties with many more ex
 	@HYPOTHESIS_PROFILE=thorough $(BIN)/python -m pytest --timeout=3000 -m 'slow or not slow' $(ARGS)
 
 test-live: $(READY) ## all tests, on the real servers of OCELOT_LIVE as well
-	@OCELOT_LIVE="$(OCELOT_LIVE)" $(BIN)/python -m infra.local.live $(BIN)/python -m pytest $(ARGS)
+	@OCELOT_LIVE="$(OCELOT_LIVE)" $(BIN)/python -m infra.local.live $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder $(ARGS)
 
 faults: $(READY) ## kill, hang and stop everything (the long form: ARGS='-m "slow or not slow"')
 	@$(BIN)/python -m pytest tests/faults -s $(ARGS)

@@ -19,10 +19,10 @@ from tests.service import Client, Process, Service
 
 FILTERS: dict[str, Any] = {
     "a named field": {"field": "user_id", "equals": "ana"},
-    "free-form data": {"field": "metadata.customer", "equals": "c-1"},
+    "free-form data": {"field": "metadata.customer", "equals": "client-1"},
     "a tree": {"or": [{"and": [{"field": "action", "prefix": "file."}, {"field": "user_id", "equals": "ana"}]},
                       {"field": "source", "equals": "only-ana"}]},
-    "not another's": {"and": [{"not": {"field": "metadata.customer", "equals": "c-2"}},
+    "not another's": {"and": [{"not": {"field": "metadata.customer", "equals": "client-2"}},
                               {"field": "metadata.customer", "exists": True}]},
     "full text": {"text": "Ana"},
 }  # fmt: skip
@@ -32,7 +32,7 @@ def event(customer: int, user: str, n: int) -> dict[str, Any]:
     return {
         "action": "file.read", "user_id": user, "message": f"{user.title()} read {n}", "trace_id": "t",
         "request_id": "r",
-        "timestamp": f"2026-11-01T10:00:{n:02}Z", "metadata": {"customer": f"c-{customer}", "n": n},
+        "timestamp": f"2026-11-01T10:00:{n:02}Z", "metadata": {"customer": f"client-{customer}", "n": n},
         "before_state": {"n": 0}, "after_state": {"n": n + 1},
     }  # fmt: skip
 
@@ -48,7 +48,7 @@ class Log:
     def silent(self, response: httpx.Response) -> httpx.Response:
         """The response, which shows nothing of the events beyond the filter."""
         shown = response.text + str(response.headers)
-        assert not [hidden for hidden in ("c-2", "Ben ", '"ben"', *self.others) if hidden in shown]
+        assert not [hidden for hidden in ("client-2", "Ben ", '"ben"', *self.others) if hidden in shown]
         return response
 
 
@@ -90,7 +90,7 @@ def test_a_search_finds_what_the_filter_does(log: Log, viewer: Client) -> None:
         assert ({found["id"] for found in answer["data"]}, answer["total"]) == (set(log.mine), 10), asked
     for asked in (
         {"user_id": "ben"},
-        {"metadata.customer": "c-2"},
+        {"metadata.customer": "client-2"},
         {"q": "Ben"},
         {"id": log.others},
         {"user_id": "!ana"},
