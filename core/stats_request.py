@@ -10,16 +10,16 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final, TypeVar
+from typing import Final
 from zoneinfo import ZoneInfo
 
 from core import timeline
-from core.errors import FieldError, InvalidQuery
 from core.event import FREE_FIELDS
 from core.facets import Facet, Facets, FacetType
 from core.query import TIME_FIELDS, EventQuery, parse
+from core.query.parameters import parameter_fault, read_parameter, single_of
 from core.stats import MAX_PERCENTS, MAX_TARGETS, MAX_TOP, NAMED_TARGETS, Group, Ranks, Target
 from core.timeline import Interval
 
@@ -29,7 +29,6 @@ DEFAULT_PERCENTS: Final = (50.0, 90.0, 95.0, 99.0)
 _SINGLE: Final = ("interval", "time_zone", "over", "top", "percents")
 _REPEATED: Final = ("by", "distinct", "percentiles")
 _NOT_HERE: Final = ("sort", "limit", "cursor")
-_T = TypeVar("_T")
 _PERCENT: Final = re.compile(r"[0-9]{1,3}(?:\.[0-9]{1,6})?", re.ASCII)
 
 
@@ -61,9 +60,9 @@ def parse_stats(parameters: Sequence[tuple[str, str]], facets: Facets, now: int)
     """Raises `InvalidQuery` naming each fault's parameter."""
     for key, _ in parameters:
         if key in _NOT_HERE:
-            raise _fault(key, "has no meaning for statistics", "unknown_parameter")
+            raise parameter_fault(key, "has no meaning for statistics", "unknown_parameter")
     page = parse([(k, v) for k, v in parameters if k not in (*_SINGLE, *_REPEATED)], now)
-    single = _single(parameters)
+    single = single_of(parameters, _SINGLE)
     targets = {name: _targets(parameters, name, facets) for name in _REPEATED}
     top, percents = _top(single.get("top")), _percents(single.get("percents"))
     over, interval = _over(single, facets)
@@ -71,7 +70,7 @@ def parse_stats(parameters: Sequence[tuple[str, str]], facets: Facets, now: int)
         query=page.query,
         over=over,
         interval=interval,
-        zone=_read("time_zone", timeline.zone_of, single.get("time_zone", "UTC")),
+        zone=read_parameter("time_zone", timeline.zone_of, single.get("time_zone", "UTC")),
         groups=tuple(Group(target, top) for target in targets["by"]),
         distinct=targets["distinct"],
         ranks=tuple(Ranks(_number(target), percents) for target in targets["percentiles"]),
@@ -82,20 +81,10 @@ def name_of(target: Target) -> str:
     return FACET + target.name if isinstance(target, Facet) else target
 
 
-def _single(parameters: Sequence[tuple[str, str]]) -> dict[str, str]:
-    single: dict[str, str] = {}
-    for key, value in parameters:
-        if key in _SINGLE:
-            if key in single:
-                raise _fault(key, "may be given once")
-            single[key] = value
-    return single
-
-
 def _targets(parameters: Sequence[tuple[str, str]], name: str, facets: Facets) -> tuple[Target, ...]:
     written = list(dict.fromkeys(value for key, value in parameters if key == name))
     if len(written) > MAX_TARGETS:
-        raise _fault(name, f"may be given {MAX_TARGETS} times: ask in several requests")
+        raise parameter_fault(name, f"may be given {MAX_TARGETS} times: ask in several requests")
     return tuple(_target(name, text, facets) for text in written)
 
 
@@ -103,39 +92,39 @@ def _target(parameter: str, text: str, facets: Facets) -> Target:
     if text.startswith(FACET):
         facet = facets.named(text.removeprefix(FACET))
         if facet is None:
-            raise _fault(parameter, "names no declared facet", "unknown_facet")
+            raise parameter_fault(parameter, "names no declared facet", "unknown_facet")
         if facet.type is FacetType.DATE and parameter != "over":
-            raise _fault(parameter, "cannot be a date: count over it with `over`")
+            raise parameter_fault(parameter, "cannot be a date: count over it with `over`")
         return facet
     if parameter == "over" or text in NAMED_TARGETS:
         return text
     if text.split(".", 1)[0] in FREE_FIELDS:
-        raise _fault(parameter, "cannot be a path into free-form data: declare a facet for it")
-    raise _fault(parameter, "is neither a named field nor a facet such as facet.amount")
+        raise parameter_fault(parameter, "cannot be a path into free-form data: declare a facet for it")
+    raise parameter_fault(parameter, "is neither a named field nor a facet such as facet.amount")
 
 
 def _over(single: dict[str, str], facets: Facets) -> tuple[Target | None, Interval | None]:
     target = _target("over", single.get("over", "timestamp"), facets)
     is_time = target.type is FacetType.DATE if isinstance(target, Facet) else target in TIME_FIELDS
     if not is_time:
-        raise _fault("over", "must be timestamp, received_at or a facet of the type date")
+        raise parameter_fault("over", "must be timestamp, received_at or a facet of the type date")
     written = single.get("interval", "auto")
     if written == "none":
         return None, None
-    return target, None if written == "auto" else _read("interval", timeline.interval_of, written)
+    return target, None if written == "auto" else read_parameter("interval", timeline.interval_of, written)
 
 
 def _number(target: Target) -> Facet:
     if isinstance(target, Facet) and target.type is FacetType.NUMBER:
         return target
-    raise _fault("percentiles", "must be a facet of the type number")
+    raise parameter_fault("percentiles", "must be a facet of the type number")
 
 
 def _top(text: str | None) -> int:
     if text is None:
         return DEFAULT_TOP
     if not (text.isascii() and text.isdigit() and len(text) < 9 and 1 <= int(text) <= MAX_TOP):
-        raise _fault("top", f"must be 1 to {MAX_TOP}")
+        raise parameter_fault("top", f"must be 1 to {MAX_TOP}")
     return int(text)
 
 
@@ -144,19 +133,10 @@ def _percents(text: str | None) -> tuple[float, ...]:
         return DEFAULT_PERCENTS
     written = text.split(",")
     if len(written) > MAX_PERCENTS or not all(_PERCENT.fullmatch(each) for each in written):
-        raise _fault("percents", f"must be {MAX_PERCENTS} numbers at most with commas between, such as 50,99.9")
+        raise parameter_fault(
+            "percents", f"must be {MAX_PERCENTS} numbers at most with commas between, such as 50,99.9"
+        )
     percents = tuple(dict.fromkeys(map(float, written)))
     if not all(0 < percent <= 100 for percent in percents):
-        raise _fault("percents", "must be above 0 and at most 100")
+        raise parameter_fault("percents", "must be above 0 and at most 100")
     return percents
-
-
-def _read(parameter: str, read: Callable[[str], _T], text: str) -> _T:
-    try:
-        return read(text)
-    except ValueError as error:
-        raise _fault(parameter, str(error)) from None
-
-
-def _fault(parameter: str, message: str, kind: str = "parameter") -> InvalidQuery:
-    return InvalidQuery(f"{parameter} {message}", errors=[FieldError(("query", parameter), message, kind)])

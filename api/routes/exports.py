@@ -14,7 +14,7 @@ from starlette.responses import Response
 from api.auth import Access
 from api.exports import StreamedFile, released_on_error
 from api.openapi import answer, body_of, example_of, needs, problems
-from api.routes.jobs import expiry, find_job, job_out
+from api.routes.jobs import find_job, job_out, new_job
 from api.routes.searching import read_json, refuse_parameters
 from api.schemas.jobs import DownloadOut, ExportIn, ExportOut, ExportsOut
 from api.state import State, state_of
@@ -25,7 +25,6 @@ from core.export import links
 from core.export.formats import FORMATS
 from core.export.packing import PACKINGS
 from core.export.saved import Checkpoint, checkpoint_of, folder_of
-from core.ids import uuid7s
 from core.jobs import EXPORT, Job, JobState, Progress
 from core.query import strict_json
 from core.query.parameters import limit_of
@@ -72,18 +71,7 @@ async def start_export(request: Request) -> ExportOut:
     if state.settings.archive_url is None:
         raise Unset("archive", "ARCHIVE_URL")
     spec, wanted = _wanted(await read_json(request))
-    now = instant.now_us()
-    job = Job(
-        id=uuid7s(now, 1)[0],
-        tenant_id=access.tenant.id,
-        kind=EXPORT,
-        spec=spec,
-        asked_by=access.scope.actor,
-        created_at=now,
-        updated_at=now,
-        expires_at=expiry(state),
-        progress=Progress(checkpoint=wanted.json()),
-    )
+    job = new_job(state, access, EXPORT, spec, Progress(checkpoint=wanted.json()))
     await state.backends.jobs.create(job, max_active=state.settings.max_tenant_jobs)
     return _export_out(state, access, job)
 

@@ -7,13 +7,15 @@ from typing import Any, Final
 
 from fastapi import APIRouter, Request
 
+from api.auth import Access
 from api.openapi import answer, example_of, needs, problems
 from api.schemas.jobs import JobOut
 from api.state import State, state_of
 from core import instant
 from core.access import Permission
 from core.errors import NotFound
-from core.jobs import NEEDS, Job
+from core.ids import uuid7s
+from core.jobs import NEEDS, Job, Progress
 from core.tenant import TenantScope
 
 router = APIRouter(prefix="/jobs", tags=["jobs"])
@@ -54,6 +56,22 @@ async def retry_job(request: Request, job_id: str) -> JobOut:
     if again is None:
         raise NotFound("no such job")
     return job_out(again)
+
+
+def new_job(state: State, access: Access, kind: str, spec: dict[str, Any], progress: Progress | None = None) -> Job:
+    """A job that the caller asks for now, not kept yet."""
+    now = instant.now_us()
+    return Job(
+        id=uuid7s(now, 1)[0],
+        tenant_id=access.tenant.id,
+        kind=kind,
+        spec=spec,
+        asked_by=access.scope.actor,
+        created_at=now,
+        updated_at=now,
+        expires_at=expiry(state),
+        progress=progress or Progress(),
+    )
 
 
 async def find_job(state: State, scope: TenantScope, job_id: str, kind: str | None = None) -> Job:

@@ -11,15 +11,14 @@ from starlette.responses import Response
 
 from api.models import read_body
 from api.openapi import answer, body_of, example_of, needs, problems
-from api.routes.jobs import expiry, job_out
+from api.routes.jobs import job_out, new_job
 from api.schemas.jobs import JobOut
 from api.schemas.reindex import ITEMS, ReindexIn, ReindexOut
 from api.state import State, state_of
 from core import instant
 from core.access import Permission
 from core.errors import FieldError, Invalid
-from core.ids import uuid7s
-from core.jobs import REINDEX, Job
+from core.jobs import REINDEX
 from core.ports import IndexDocument
 from core.query.values import moment
 from core.tenant import TenantScope
@@ -62,16 +61,7 @@ async def reindex(request: Request) -> Response:
     start, end = bounds["received_from"], bounds["received_to"]
     if start is not None and end is not None and start >= end:
         raise _fault("received_to", "must be after received_from")
-    job = Job(
-        id=uuid7s(now, 1)[0],
-        tenant_id=access.tenant.id,
-        kind=REINDEX,
-        spec=bounds,
-        asked_by=access.scope.actor,
-        created_at=now,
-        updated_at=now,
-        expires_at=expiry(state),
-    )
+    job = new_job(state, access, REINDEX, bounds)
     await state.backends.jobs.create(job, max_active=1)
     return Response(_encode({"job": job_out(job).model_dump()}), 202, media_type="application/json")
 

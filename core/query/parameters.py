@@ -12,7 +12,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Final, TypeVar
 
 from core.errors import FieldError, InvalidQuery
@@ -27,7 +27,7 @@ _T = TypeVar("_T")
 
 def parse(parameters: Sequence[tuple[str, str]], now: int) -> Page:
     """A page request from URL parameters in their order; raises `InvalidQuery` naming each fault's parameter."""
-    single = _single(parameters)
+    single = single_of(parameters, _PARAMETERS)
     asked = sorted((k, v) for k, v in parameters if k not in ("cursor", "limit"))
 
     def resolve(now: int) -> EventQuery:
@@ -44,15 +44,15 @@ def limit_of(text: str | None) -> int:
     if text is None:
         return DEFAULT_LIMIT
     if not (text.isascii() and text.isdigit() and 1 <= int(text[:9]) <= MAX_LIMIT and len(text) < 9):
-        raise _fault("limit", f"must be 1 to {MAX_LIMIT}")
+        raise parameter_fault("limit", f"must be 1 to {MAX_LIMIT}")
     return int(text)
 
 
 def _query(parameters: Sequence[tuple[str, str]], single: dict[str, str], now: int) -> EventQuery:
     text = single.get("q")
-    sort, descending = _read("sort", values.order, single.get("sort", "-timestamp"))
+    sort, descending = read_parameter("sort", values.order, single.get("sort", "-timestamp"))
     return EventQuery(
-        text=None if text is None else _read("q", values.full_text, text),
+        text=None if text is None else read_parameter("q", values.full_text, text),
         conditions=_conditions([(k, v) for k, v in parameters if k not in _PARAMETERS]),
         timestamp=Range(_moment(single, "from", now), _moment(single, "to", now)),
         received_at=Range(_moment(single, "received_from", now), _moment(single, "received_to", now)),
@@ -61,12 +61,13 @@ def _query(parameters: Sequence[tuple[str, str]], single: dict[str, str], now: i
     )
 
 
-def _single(parameters: Sequence[tuple[str, str]]) -> dict[str, str]:
+def single_of(parameters: Sequence[tuple[str, str]], names: Collection[str]) -> dict[str, str]:
+    """The parameters among `names`, which may each be given once; raises `InvalidQuery`."""
     single: dict[str, str] = {}
     for key, value in parameters:
-        if key in _PARAMETERS:
+        if key in names:
             if key in single:
-                raise _fault(key, "may be given once")
+                raise parameter_fault(key, "may be given once")
             single[key] = value
     return single
 
@@ -76,7 +77,7 @@ def _moment(single: dict[str, str], name: str, now: int) -> int | None:
     if text is None:
         return None
     # A + in a URL that was not escaped arrives as a space.
-    return _read(name, lambda text: values.moment(text, now), text[:10] + text[10:].replace(" ", "+"))
+    return read_parameter(name, lambda text: values.moment(text, now), text[:10] + text[10:].replace(" ", "+"))
 
 
 def _conditions(parameters: Sequence[tuple[str, str]]) -> tuple[Condition, ...]:
@@ -84,7 +85,9 @@ def _conditions(parameters: Sequence[tuple[str, str]]) -> tuple[Condition, ...]:
     for key, written in parameters:
         field = key.removesuffix("!")
         if not values.is_field(field):
-            raise _fault(key, "is neither a named field nor a path such as metadata.user.name", "unknown_parameter")
+            raise parameter_fault(
+                key, "is neither a named field nor a path such as metadata.user.name", "unknown_parameter"
+            )
         negated = field != key
         if written.startswith("!"):
             negated, written = not negated, written[1:]
@@ -96,10 +99,10 @@ def _value(field: str, written: str) -> Value:
     if written == "*":
         return Value("", Match.EXISTS)
     if field == "ip_address":
-        return _read(field, values.address, written)
+        return read_parameter(field, values.address, written)
     if written.endswith("*") and not written.endswith("\\*"):
         if field in values.NO_PREFIX:
-            raise _fault(field, "takes no prefix")
+            raise parameter_fault(field, "takes no prefix")
         return Value(_unescaped(field, written[:-1]), Match.PREFIX)
     return Value(_unescaped(field, written))
 
@@ -110,16 +113,18 @@ def _unescaped(field: str, text: str) -> str:
     if text.endswith("\\*"):
         text = text[:-2] + "*"
     if not text:
-        raise _fault(field, "must have a value")
+        raise parameter_fault(field, "must have a value")
     return text
 
 
-def _read(parameter: str, read: Callable[[str], _T], text: str) -> _T:
+def read_parameter(parameter: str, read: Callable[[str], _T], text: str) -> _T:
+    """What `read` makes of a parameter's text; its ValueError becomes the parameter's fault."""
     try:
         return read(text)
     except ValueError as error:
-        raise _fault(parameter, str(error)) from None
+        raise parameter_fault(parameter, str(error)) from None
 
 
-def _fault(parameter: str, message: str, kind: str = "parameter") -> InvalidQuery:
+def parameter_fault(parameter: str, message: str, kind: str = "parameter") -> InvalidQuery:
+    """What is wrong with a parameter of the URL; `message` goes on after its name."""
     return InvalidQuery(f"{parameter} {message}", errors=[FieldError(("query", parameter), message, kind)])
