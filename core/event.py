@@ -164,18 +164,19 @@ def encode_all(events: Sequence[EventInput]) -> list[bytes | InvalidEvent]:
     """
     encoded = _encoder.encode_lines(events)
     lines = io.BytesIO(encoded).readlines()
-    if len(lines) == len(events) and encoded.find(b"\r") < 0 and all(map(_is_plain, events, lines)):
-        checked: list[bytes | InvalidEvent] = [
-            _bounded(event, line) if may_be_over(line) else line for event, line in zip(events, lines, strict=True)
-        ]
-        return checked
-    return [_bounded(event, None) for event in events]
+    if len(lines) != len(events) or encoded.find(b"\r") >= 0:  # some were sent with line breaks in them
+        return [_alone(event) for event in events]
+    return [
+        line if _is_plain(event, line) and not may_be_over(line) else _alone(event)
+        for event, line in zip(events, lines, strict=True)
+    ]
 
 
-def _bounded(event: EventInput, line: bytes | None) -> bytes | InvalidEvent:
+def _alone(event: EventInput) -> bytes | InvalidEvent:
     try:
-        line = encode(event) if line is None else line
-        _check_encoded(event, line)
+        line = encode(event)
+        if may_be_over(line):
+            _check_encoded(event, line)
     except InvalidEvent as error:
         return error
     return line

@@ -1,7 +1,7 @@
 """From what a client sent to records: decode, check, encode, mask and stamp.
 
 This is the hot path. A bulk without a fault is decoded by one call for all of it; what that call does not take is
-decoded event by event, so that each is refused alone. From there on events go in runs that fit the processor's cache.
+decoded event by event, so that each is refused alone. From there on events go in runs, between which others work.
 
 Masking comes after encoding: one form to look at, joined in one piece, and what is stored is what was looked at.
 """

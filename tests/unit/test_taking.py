@@ -104,6 +104,30 @@ def test_what_is_sent_as_a_free_form_field_comes_out_token_for_token(document: s
     assert b"\n" not in body
 
 
+def test_an_event_that_is_out_of_the_ordinary_costs_the_others_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """States, a null and a fault are looked at alone, and the depth is taken of what has many brackets alone."""
+    plain = b'{"action":"a","metadata":{"n":1}}'
+    odd = [
+        b'{"action":"b","before_state":{"n":1},"after_state":null}',
+        b'{"action":"c","metadata":null}',
+        b'{"action":"d","before_state":[1]}',
+    ]
+    depths: list[bytes] = []
+    monkeypatch.setattr(event, "depth_of", depths.append)
+    encoded: list[bytes] = []
+    one = event.encode
+    monkeypatch.setattr(event, "encode", lambda given: encoded.append(given.action) or one(given))
+    first, states, null, fault, last = taken(plain, *odd, plain)
+    assert depths == []
+    assert encoded == ["b", "c", "d"]
+    assert isinstance(fault, InvalidEvent)
+    assert fault.errors[0].loc == ("before_state",)
+    ends = [b"" if isinstance(got, InvalidEvent) else got[1].body[-24:] for got in (first, states, null, last)]
+    assert ends[0] == ends[3] == b'"INFO","metadata":{"n":1}}'[-24:]
+    assert ends[1].endswith(b'"before_state":{"n":1}}')
+    assert ends[2].endswith(b'"severity":"INFO"}')
+
+
 @given(documents())
 def test_stored_bytes_decode_to_what_was_sent(document: str) -> None:
     body = body_of(b'{"severity":"ERROR","action":"x","after_state":' + document.encode() + b"}")
