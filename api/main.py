@@ -157,7 +157,7 @@ def _lifespan(settings: Settings) -> Callable[[FastAPI], Any]:
             await state.commit.drain()
             for task in tasks:
                 task.cancel()
-            await _beat(state)
+            await _beat(state, ended=True)
 
     return lifespan
 
@@ -201,9 +201,9 @@ async def _beat_forever(state: State) -> None:
         await asyncio.sleep(_BEAT_SECONDS)
 
 
-async def _beat(state: State) -> None:
+async def _beat(state: State, *, ended: bool = False) -> None:
     """Tell the ledger what this producer has sealed; with the store down the watermark stands still, nothing more."""
-    heartbeat = state.commit.heartbeat()
+    heartbeat = state.commit.heartbeat(ended=ended)
     with suppress(OcelotError):
         await state.backends.ledger.beat(heartbeat)
         state.commit.voids_recorded(heartbeat.voided)

@@ -168,10 +168,10 @@ class GroupCommit:
             self._pump()
             await asyncio.sleep(0.01)
 
-    def heartbeat(self) -> Heartbeat:
+    def heartbeat(self, *, ended: bool = False) -> Heartbeat:
         """What was sealed so far: no event stamped before its time is missing from `sequence`."""
         at = self._low_water()
-        return Heartbeat(self.producer, self._sequence, at, tuple(self._voided))
+        return Heartbeat(self.producer, self._sequence, at, tuple(self._voided), ended)
 
     def _low_water(self) -> int:
         """No event stamped before this moment is still to be sealed.

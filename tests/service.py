@@ -154,6 +154,14 @@ class Client(httpx.Client):
         event_id: str = response.json()["id"]
         return event_id
 
+    def complete(self, timeout: float = 60) -> None:
+        """Wait until what was accepted so far is in every answer, by the service's own word."""
+        now = instant.to_text(instant.now_us())
+        deadline = time.monotonic() + timeout
+        while (self.get("/logs", params={"limit": 1}).json()["watermark"]["complete_through"] or "") < now:
+            assert time.monotonic() < deadline, "the watermark stands still"
+            time.sleep(0.1)
+
     def found(self, count: int, timeout: float = 30, **query: Any) -> dict[str, Any]:
         """The answer to a search once it has `count` matches; fails when it has not within `timeout` seconds."""
         deadline = time.monotonic() + timeout

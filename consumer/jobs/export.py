@@ -19,7 +19,7 @@ from core.export.formats import FORMATS, Encoder
 from core.export.naming import file_name
 from core.export.packing import EXTENSIONS, packer
 from core.export.saved import Checkpoint, Finished, Run, checkpoint_of, folder_of, part_name, part_names
-from core.export.source import Source
+from core.export.source import JOB_SETTLE_SECONDS, Source
 from core.jobs import Job, Json, Progress
 from core.ports import Archive, Control
 from core.tenant import Tenant, TenantStatus
@@ -65,7 +65,7 @@ class ExportHandler:
         """The checkpoint to go on from, its end fixed; a form that cannot be gone on with begins again."""
         saved = checkpoint_of(work.job)
         if not saved.bounded:
-            query = await self._source.bounded(work.scope, tenant, saved.query)
+            query = await self._source.bounded(work.scope, tenant, saved.query, wait=JOB_SETTLE_SECONDS)
             saved = replace(saved, query=query, bounded=True)
         elif saved.runs and not saved.complete and FORMATS[work.job.spec["format"]].resumed is None:
             saved = Checkpoint(query=saved.query, bounded=True)

@@ -18,6 +18,8 @@ from core.tenant import Tenant, TenantScope
 
 SETTLE_SECONDS: Final = 10.0
 """How long an export waits for what was accepted before it began to be stored and indexed."""
+JOB_SETTLE_SECONDS: Final = 600.0
+"""The same for a job, at which no client waits."""
 _POLL: Final = 0.25
 _DAY: Final = 86_400_000_000
 _PAGE: Final = 500

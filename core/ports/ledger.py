@@ -31,6 +31,8 @@ class Heartbeat:
     sequence: int
     at: int
     voided: tuple[int, ...] = ()
+    ended: bool = False
+    """It is its last: the producer seals nothing more."""
 
 
 class Rebuilding(StrEnum):

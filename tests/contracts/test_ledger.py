@@ -118,6 +118,19 @@ async def test_every_producer_bounds_the_mark_until_it_is_gone(ledger: MongoLedg
     assert await ledger.complete_through("tenant01") == 300
 
 
+async def test_a_producer_that_said_that_it_ended_holds_nothing_back(ledger: MongoLedger, clock: Clock) -> None:
+    clock.now = 1_000
+    await ledger.beat(Heartbeat("old", 1, 500, ended=True))
+    await ledger.beat(Heartbeat("new", 0, 900))
+    await ledger.advance(EVER)
+    assert await ledger.complete_through("tenant01") == 0  # what it sealed has not arrived
+    await ledger.record([receipt("old", 1, 400)])
+    await ledger.advance(EVER)
+    assert await ledger.complete_through("tenant01") == 900
+    await ledger.beat(Heartbeat("old", 1, 450))  # one that was overtaken takes nothing back
+    assert await ledger.complete_through("tenant01") == 900
+
+
 async def test_a_silent_producer_with_a_hole_is_never_passed_over(ledger: MongoLedger, clock: Clock) -> None:
     await ledger.beat(Heartbeat("a", 0, 100))
     await ledger.beat(Heartbeat("a", 1, 110))
@@ -216,11 +229,12 @@ class Model:
     made: dict[tuple[str, int], int] = field(default_factory=dict)
     voided: dict[str, tuple[int, ...]] = field(default_factory=lambda: {"a": (), "b": ()})
     settled: int = 0
+    ended: set[str] = field(default_factory=set)
 
     async def step(self, action: str, producer: str, pick: int) -> None:
         self.clock.now += 1
         now = self.clock.now
-        if action == "seal":
+        if action == "seal" and producer not in self.ended:
             self.sealed[producer] += 1
             self.made[producer, self.sealed[producer]] = now
             self.queue.append(receipt(producer, self.sealed[producer], now))
@@ -229,7 +243,10 @@ class Model:
             del self.made[lost.producer, lost.sequence]
             self.voided[lost.producer] += (lost.sequence,)
         elif action == "read":
-            self.beats.append(Heartbeat(producer, self.sealed[producer], now, self.voided[producer]))
+            ended = producer in self.ended
+            self.beats.append(Heartbeat(producer, self.sealed[producer], now, self.voided[producer], ended))
+        elif action == "end":
+            self.ended.add(producer)
         elif action == "beat" and self.beats:
             await self.ledger.beat(self.beats.pop(pick % len(self.beats)))
         elif action == "consume" and self.queue:
@@ -251,7 +268,7 @@ class Model:
         return [key for key, made in self.made.items() if made < mark and self.done.get(key, EVER) >= self.settled]
 
 
-ACTIONS = ["seal", "seal", "read", "beat", "consume", "consume", "advance", "fail"]
+ACTIONS = ["seal", "seal", "read", "beat", "consume", "consume", "advance", "fail", "end"]
 
 
 @settings(
@@ -275,6 +292,7 @@ async def test_the_mark_never_claims_too_much(database: Database, steps: list[tu
     # And once everything has arrived, it claims all there is.
     for action in ["consume"] * len(model.queue) + ["beat"] * len(model.beats):
         await model.step(action, "a", 0)
-    latest = [await model.whole_beat(producer) for producer in "ab"]
+    latest = {producer: await model.whole_beat(producer) for producer in "ab"}
     await model.step("advance", "a", -1)
-    assert await model.ledger.complete_through("tenant01") == min(latest)
+    bounding = [at for producer, at in latest.items() if producer not in model.ended]
+    assert await model.ledger.complete_through("tenant01") == min(bounding or [max(latest.values())])

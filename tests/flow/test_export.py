@@ -39,6 +39,7 @@ def filled(running: Service) -> Client:
     events = [*ODD, *({"action": f"read.{n % 7}", "user_id": f"u{n % 3}", "metadata": {"n": n}} for n in range(EVENTS))]
     assert client.post("/logs/bulk", json=events).json()["accepted"] == len(events)
     client.found(len(events) + 1)
+    client.complete()
     return client
 
 
@@ -209,6 +210,7 @@ def test_a_lost_right_breaks_the_transfer(running: Service) -> None:
     for _ in range(20):
         assert admin.post("/logs/bulk", json=[event] * 30).status_code == 202
     admin.found(600)
+    admin.complete()
     reader = running.client(admin.tenant, Role.READER)
     assert reader.token is not None
     with reader.stream("GET", "/logs/export", headers={"Accept-Encoding": "identity"}) as response:
@@ -233,6 +235,7 @@ def test_no_more_run_at_once_than_may_and_who_leaves_makes_room(running: Service
     for _ in range(20):
         assert client.post("/logs/bulk", json=[event] * 30).status_code == 202
     client.found(600)
+    client.complete()
     bound = running.settings.max_tenant_exports
     streams = [client.stream("GET", "/logs/export", headers={"Accept-Encoding": "identity"}) for _ in range(bound)]
     for stream in streams:

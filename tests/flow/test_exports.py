@@ -27,6 +27,7 @@ def filled(running: Service) -> Client:
     events = [{"action": f"read.{n % 2}", "metadata": {"n": n}} for n in range(EVENTS)]
     assert client.post("/logs/bulk", json=events).json()["accepted"] == EVENTS
     client.found(EVENTS)
+    client.complete()
     return client
 
 

@@ -29,6 +29,7 @@ class _Producer:
     frontier_at: int
     """What was accepted before this moment has a sequence up to `frontier`."""
     voided: frozenset[int]
+    ended: bool
 
     @property
     def complete(self) -> bool:
@@ -56,9 +57,9 @@ class MongoLedger:
     4. Events in the outbox are stored but cannot be found: the tenant's oldest bounds the tenant's mark. It is read
        after the frontiers: an entry is durable before its envelope's receipt, so whoever sees the receipt counted
        sees the entry, or the event is indexed by now.
-    5. A complete producer that has been silent for a minute is gone and no longer bounds the mark, an incomplete one
-       does until `give_up`. For one that crashed, envelopes sealed after its last heartbeat are unknown until a
-       receipt names them: this trusts the queue to deliver within that minute, or the producer to beat before it ends.
+    5. A complete producer that said that it ended, or has been silent for a minute, is gone and no longer bounds the
+       mark, an incomplete one does until `give_up`. For one that crashed, envelopes sealed after its last heartbeat
+       are unknown until a receipt names them: this trusts the queue to deliver within that minute.
 
     A producer beats once, with sequence 0, before it seals its first envelope, or it is unknown until its first
     receipt. Its clock must not run backwards; other producers' clocks do not matter, as each bounds the mark by its
@@ -80,6 +81,8 @@ class MongoLedger:
         }
         if heartbeat.voided:
             change["$addToSet"] = {"voided": {"$each": list(heartbeat.voided)}}
+        if heartbeat.ended:
+            change["$set"] = {"ended": True}
         await upsert(self._producers, heartbeat.producer, change)
 
     async def record(self, receipts: Sequence[Receipt]) -> None:
@@ -117,7 +120,7 @@ class MongoLedger:
         if not producers:
             return None
         silent_before = self._clock() - SILENT_AFTER
-        holding = [p for p in producers if not p.complete or p.seen_at >= silent_before]
+        holding = [p for p in producers if not p.complete or (p.seen_at >= silent_before and not p.ended)]
         if holding:
             next_made = await self._next_made([p for p in holding if not p.complete])
             mark = min(p.seen_at if p.complete else max(p.frontier_at, next_made.get(p.id, 0)) for p in holding)
@@ -166,6 +169,7 @@ class MongoLedger:
                 frontier=d["frontier"],
                 frontier_at=d["frontier_at"],
                 voided=frozenset(d.get("voided", ())),
+                ended=d.get("ended", False),
             )
             for d in documents
         ]
