@@ -41,6 +41,12 @@ class Control(Protocol):
 
     async def tenants(self) -> list[Tenant]: ...
 
+    async def replace_tenant(self, old: Tenant, new: Tenant) -> bool:
+        """Whether the tenant was `old`, by its revision, and is `new` now, with the next revision.
+
+        Its facets, secret and time of creation stay as they are.
+        """
+
     async def facets(self) -> dict[str, Facets]:
         """The facets of each tenant that ever declared some."""
 

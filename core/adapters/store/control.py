@@ -22,6 +22,16 @@ from core.ports import AccessSnapshot, ApiKey
 from core.tenant import Tenant
 
 KEY_SUBJECT: Final = "key:"
+_SETTABLE: Final = {
+    "name",
+    "status",
+    "placements",
+    "retention_days",
+    "quotas",
+    "masking",
+    "access_audit",
+    "quarantine",
+}
 
 
 class MongoControl:
@@ -54,6 +64,16 @@ class MongoControl:
         with store_calls():
             found = await self._tenants.find_all().to_list()
         return [document.tenant() for document in sorted(found, key=lambda document: document.id)]
+
+    async def replace_tenant(self, old: Tenant, new: Tenant) -> bool:
+        # A tenant made before there were revisions has none.
+        known = old.revision or {"$in": [0, None]}
+        record = self._tenants.of(new).model_dump(mode="json", include=_SETTABLE) | {"revision": old.revision + 1}
+        with store_calls():
+            changed = await self._tenants.get_motor_collection().update_one(
+                {"_id": old.id, "revision": known}, {"$set": record}
+            )
+        return changed.matched_count == 1
 
     async def facets(self) -> dict[str, Facets]:
         with store_calls():

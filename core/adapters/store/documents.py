@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, Any, ClassVar, Final
 
 from beanie import Document, Indexed
 from pydantic import BaseModel, model_validator
@@ -14,6 +14,7 @@ from core.facets import Facet, Facets, FacetType
 from core.placement import Period, Placement
 from core.ports import ApiKey, SavedSearch
 from core.tenant import Tenant, TenantStatus
+from core.tenant_settings import DEFAULT_RETENTION_DAYS, AccessAudit, MaskAction, MaskBy, MaskingRule, Quotas
 
 
 class PlacementRecord(BaseModel):
@@ -29,6 +30,34 @@ class FacetRecord(BaseModel):
     serial: int
 
 
+class QuotasRecord(BaseModel):
+    requests_per_second: int | None = None
+    events_per_second: int | None = None
+    bytes_per_second: int | None = None
+    requests_per_day: int | None = None
+    events_per_day: int | None = None
+    bytes_per_day: int | None = None
+
+
+class MaskingRecord(BaseModel):
+    by: MaskBy
+    match: str
+    action: MaskAction
+
+
+_BEFORE: Final[dict[str, Any]] = {
+    "facets": (),
+    "facet_serial": 0,
+    "retention_days": DEFAULT_RETENTION_DAYS,
+    "quotas": {},
+    "masking": (),
+    "access_audit": AccessAudit.STRICT,
+    "quarantine": False,
+    "revision": 0,
+}
+"""What a tenant's record lacks that was made before there were these fields."""
+
+
 class TenantDocument(Document):
     id: str  # type: ignore[assignment]
     name: str
@@ -38,15 +67,21 @@ class TenantDocument(Document):
     placements: list[PlacementRecord]
     facets: tuple[FacetRecord, ...]
     facet_serial: int
+    retention_days: int
+    quotas: QuotasRecord
+    masking: tuple[MaskingRecord, ...]
+    access_audit: AccessAudit
+    quarantine: bool
+    revision: int
 
     class Settings:
         name = "tenants"
 
     @model_validator(mode="before")
     @classmethod
-    def _from_before_facets(cls, record: Any) -> Any:
+    def _from_before(cls, record: Any) -> Any:
         """No defaults do this: on a class that Beanie has bound once, it puts expressions in their place."""
-        return {"facets": (), "facet_serial": 0, **record} if isinstance(record, dict) else record
+        return {**_BEFORE, **record} if isinstance(record, dict) else record
 
     @classmethod
     def of(cls, tenant: Tenant) -> TenantDocument:
@@ -59,6 +94,12 @@ class TenantDocument(Document):
             placements=[PlacementRecord(since=p.since, period=p.period) for p in tenant.placements],
             facets=facet_records(tenant.facets),
             facet_serial=tenant.facets.serial,
+            retention_days=tenant.retention_days,
+            quotas=QuotasRecord(**asdict(tenant.quotas)),
+            masking=tuple(MaskingRecord(by=r.by, match=r.match, action=r.action) for r in tenant.masking),
+            access_audit=tenant.access_audit,
+            quarantine=tenant.quarantine,
+            revision=tenant.revision,
         )
 
     def tenant(self) -> Tenant:
@@ -70,6 +111,12 @@ class TenantDocument(Document):
             status=self.status,
             placements=tuple(Placement(p.since, p.period) for p in self.placements),
             facets=facets_of(self.facets, self.facet_serial),
+            retention_days=self.retention_days,
+            quotas=Quotas(**self.quotas.model_dump()),
+            masking=tuple(MaskingRule(r.by, r.match, r.action) for r in self.masking),
+            access_audit=self.access_audit,
+            quarantine=self.quarantine,
+            revision=self.revision,
         )
 
 
