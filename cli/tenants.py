@@ -89,6 +89,8 @@ def update_tenant(
 ) -> None:
     """Change what is set for a tenant; every process goes by it within 5 seconds."""
     quotas = dict(_quota(text) for text in quota or ())
+    if name is not None and not 0 < len(name) <= 200:
+        raise operator.failed("--name must have 1 to 200 characters")
 
     def make(old: Tenant) -> Tenant:
         return replace(

@@ -115,7 +115,7 @@ class TenantPatchIn(BaseModel):
     """A JSON merge patch (RFC 7396) of a tenant's settings: null gives one its default."""
 
     model_config = ConfigDict(
-        extra="forbid", json_schema_extra={"examples": [{"status": "suspended", "quotas": {"bytes_per_day": None}}]}
+        extra="forbid", json_schema_extra={"examples": [{"retention_days": 30, "quotas": {"bytes_per_day": None}}]}
     )
 
     name: Name | None = None
