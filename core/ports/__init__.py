@@ -15,12 +15,15 @@ from core.ports.pending import Outbox, OutboxEntry, Parked, Parking
 from core.ports.queue import Depth, Lease, Message, Queue
 from core.ports.searches import SavedSearch, SavedSearches
 from core.ports.store import Drained, EventStore, InsertOutcome, Stored, StorePage, StoreRow
+from core.ports.usage import Amounts, DayUsage, Part, Usage
 
 __all__ = [
     "AccessSnapshot",
+    "Amounts",
     "ApiKey",
     "Archive",
     "Control",
+    "DayUsage",
     "Depth",
     "Drained",
     "EventFeed",
@@ -41,6 +44,7 @@ __all__ = [
     "OutboxEntry",
     "Parked",
     "Parking",
+    "Part",
     "Queue",
     "Reading",
     "Rebuilding",
@@ -50,5 +54,6 @@ __all__ = [
     "StorePage",
     "StoreRow",
     "Stored",
+    "Usage",
     "Watch",
 ]

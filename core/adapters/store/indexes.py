@@ -18,6 +18,9 @@ JOBS: Final = "jobs"
 VIEWERS: Final = "viewers"
 CATALOGUES: Final = "catalogues"
 CATALOGUE_HEADS: Final = "catalogue_heads"
+USAGE: Final = "usage"
+PROCESSES: Final = "processes"
+KEY_QUOTAS: Final = "key_quotas"
 
 _INDEXES: Final = {
     EVENTS: (("tenant_id", "timestamp", "_id"), ("tenant_id", "received_at", "_id")),
@@ -26,6 +29,7 @@ _INDEXES: Final = {
     RECEIPTS: (("producer", "sequence"), ("done_at",)),
     CATALOGUES: (("tenant_id", "version"),),
     VIEWERS: (("tenant_id", "_id"),),
+    USAGE: (("shared_at",), ("expires_at",)),
     JOBS: (("due_at",), ("expires_at",), ("tenant_id", "kind", "_id")),
 }
 
