@@ -15,6 +15,7 @@ from core.errors import (
     NotFound,
     OcelotError,
     Overloaded,
+    QuotaExceeded,
     TooLarge,
     Unauthenticated,
     Unavailable,
@@ -57,6 +58,7 @@ _STATUS_OF_CODE: Final = {
     "invalid_event": 422,
     "bad_catalogue": 422,
     "precondition_failed": 412,
+    "hold_matches_nothing": 422,
     "invalid_request": 422,
     "too_deep": 422,
     "key_conflict": 409,
@@ -104,5 +106,7 @@ def problem_of(error: Exception, request_id: str) -> Response:
     extra: dict[str, Any] = {}
     if error.errors:
         extra["errors"] = [msgspec.to_builtins(fault) for fault in error.errors]
+    if isinstance(error, QuotaExceeded):
+        extra["violated-policies"] = [error.policy]  # as draft-ietf-httpapi-ratelimit-headers has it
     detail = error.public if isinstance(error, Unavailable) else error.message
     return problem(status, error.code, detail, request_id, extra=extra, headers=headers)

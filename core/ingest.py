@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import repeat
 from operator import attrgetter
 from typing import Any, Final
@@ -77,9 +77,16 @@ class Ingest:
     async def _checker(self, scope: TenantScope) -> Checker | None:
         return None if self._catalogues is None else await self._catalogues.checker(scope)
 
-    async def many(self, scope: TenantScope, tenant: Tenant, bulk: Bulk) -> list[ItemResult]:
-        """Take each event of a bulk on its own merits; one result for each, in order."""
+    async def many(
+        self, scope: TenantScope, tenant: Tenant, bulk: Bulk, admit: Callable[[int], None] | None = None
+    ) -> list[ItemResult]:
+        """Take each event of a bulk on its own merits; one result for each, in order.
+
+        `admit` is told how many there are before any is taken, and may raise.
+        """
         entries = await _entries(bulk)
+        if admit is not None:
+            admit(len(entries))
         checker = await self._checker(scope)
         faults = await _faults(checker, bulk) if checker is not None else {}
         if checker is not None and checker.enforces:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from core.limits.limiter import Limiter, Use
-from core.limits.meter import Exceeded
 from core.limits.sharing import Sharing
 
-__all__ = ["Exceeded", "Limiter", "Sharing", "Use"]
+__all__ = ["Limiter", "Sharing", "Use"]

@@ -13,7 +13,8 @@ from typing import Final
 
 from core import telemetry
 from core.access import Permission
-from core.limits.meter import DAY, READS, Exceeded, Meter, Tally
+from core.errors import QuotaExceeded
+from core.limits.meter import DAY, READS, Meter, Tally
 from core.ports.usage import Part
 from core.tenant import Tenant
 from core.tenant_settings import UNLIMITED, Quotas
@@ -32,7 +33,7 @@ Fields = list[tuple[bytes, bytes]]
 
 
 class Limiter:
-    """The meters of a process; `process` names it for ever. `clock` is monotonic, `wall` the time of day, in seconds."""
+    """The meters of a process, which `process` names for ever. `clock` is monotonic, `wall` since 1970, in seconds."""
 
     def __init__(
         self, clock: Callable[[], float] = time.monotonic, wall: Callable[[], float] = time.time, process: str = ""
@@ -55,8 +56,8 @@ class Limiter:
         self._day_ends = 0.0
         self._roll()
 
-    def admit(self, tenant: Tenant, actor: str, permission: Permission) -> Use:
-        """Let a request in, or raise `Exceeded`."""
+    def use(self, tenant: Tenant, actor: str, permission: Permission) -> Use:
+        """What a request is about to use; `enter` lets it in."""
         now = self._clock()
         if self._wall() >= self._day_ends:
             self._roll()
@@ -69,17 +70,14 @@ class Limiter:
         meters: tuple[Meter, ...] = (meter,)
         if self.key_quotas and (quotas := self.key_quotas.get(actor)) is not None:
             meters = (meter, self._key_meter(tenant.id, actor, quotas, now))
-        use = Use(self, meters, is_read=permission in _READING)
-        if permission not in _EXEMPT:
-            use.take(_ONE)
-        return use
+        return Use(self, meters, permission)
 
     def share(self, now: float) -> float:
         """The part of each quota that is this process's to use up: all of it while it knows what the others do."""
         return self._share if now - self._synced_at <= STALE_AFTER else self._alone
 
     def check(self, meters: Iterable[Meter], amounts: tuple[int, int, int]) -> None:
-        """Raise `Exceeded` unless each meter has room."""
+        """Raise `QuotaExceeded` unless each meter has room."""
         now = self._clock()
         share = self.share(now)
         midnight = self._day_ends - self._wall()
@@ -141,12 +139,10 @@ class Limiter:
         self._synced_at, self._share, self._alone = at, share, alone
 
     def _known(self, part: Part, now: float) -> Meter | None:
-        """The meter of the part's account; made if it has quotas, so that the first request here knows of the others."""
+        """The meter of the part's account; one with quotas is made, so that the first request knows of the others."""
         quotas = self.key_quotas.get(part.key) if part.key else self.quotas_of(part.tenant_id)
-        if part.key:
-            found = self._keys.get((part.tenant_id, part.key))
-        else:
-            found = self._tenants.get(part.tenant_id)
+        name = part.tenant_id, part.key
+        found = self._keys.get(name) if part.key else self._tenants.get(part.tenant_id)
         if found is None and quotas is not None and quotas != UNLIMITED:
             if part.key:
                 return self._key_meter(part.tenant_id, part.key, quotas, now)
@@ -200,49 +196,56 @@ def _is_idle(meter: Meter, now: float) -> bool:
 class Use:
     """What one request uses."""
 
-    __slots__ = ("_is_read", "_limiter", "_meters", "_tallies")
+    __slots__ = ("_limiter", "_meters", "_permission", "_taken", "_tallies")
 
-    def __init__(self, limiter: Limiter, meters: tuple[Meter, ...], *, is_read: bool) -> None:
+    def __init__(self, limiter: Limiter, meters: tuple[Meter, ...], permission: Permission) -> None:
         self._limiter = limiter
         self._meters = meters
+        self._permission = permission
+        self._taken = (0, 0)
         self._tallies: tuple[Tally, ...] = ()
-        self._is_read = is_read
+
+    def enter(self) -> None:
+        """Let the request in, or raise `QuotaExceeded`."""
+        if self._permission not in _EXEMPT:
+            self._take(_ONE)
 
     @property
     def is_limited(self) -> bool:
         return len(self._meters) > 1 or self._meters[0].policies != b""
 
-    def take(self, amounts: tuple[int, int, int]) -> None:
-        """Use so much (by measure), or raise `Exceeded` and use nothing."""
-        if self.is_limited:
-            self.check(amounts)
-        for meter in self._meters:
-            meter.take(amounts)
-
-    def check(self, amounts: tuple[int, int, int]) -> None:
-        """Raise `Exceeded` when there is no room for so much."""
+    def check(self, amounts: tuple[int, int, int] = (0, 1, 1)) -> None:
+        """Raise `QuotaExceeded` when there is no room for so much (by measure); least of all for any event."""
         try:
             self._limiter.check(self._meters, amounts)
-        except Exceeded as error:
+        except QuotaExceeded as error:
             telemetry.QUOTA_REFUSALS.labels(error.policy).inc()
             raise
 
-    def take_events(self, events: int, size: int) -> None:
-        """As `take`, for what is about to be sent."""
-        self.take((0, events, size))
+    def take(self, events: int, size: int) -> None:
+        """Use so much for what is about to be sent, once a request, or raise `QuotaExceeded` and use nothing."""
+        self._take((0, events, size))
+        self._taken = events, size
         self._tallies = tuple(meter.tally for meter in self._meters)
 
-    def give_back(self, events: int, size: int) -> None:
-        """Of what was taken, so much was not accepted after all."""
+    def give_back(self, events: int | None = None, size: int | None = None) -> None:
+        """Of what was taken, so much was not accepted after all; by default nothing was."""
+        events, size = self._taken[0] if events is None else events, self._taken[1] if size is None else size
         for meter, tally in zip(self._meters, self._tallies, strict=False):
             meter.give_back(tally, events, size)
 
     def answered(self, status: int) -> None:
         """Count a read that was answered."""
-        if self._is_read and status < 400:
+        if self._permission in _READING and status < 400:
             for meter in self._meters:
                 meter.tally.counts[READS] += 1
 
     def fields(self) -> Fields:
         """The header fields of the answer."""
         return self._limiter.fields(self._meters) if self.is_limited else []
+
+    def _take(self, amounts: tuple[int, int, int]) -> None:
+        if self.is_limited:
+            self.check(amounts)
+        for meter in self._meters:
+            meter.take(amounts)

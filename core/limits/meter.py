@@ -8,7 +8,7 @@ from __future__ import annotations
 from math import ceil
 from typing import Final
 
-from core.errors import Overloaded
+from core.errors import QuotaExceeded
 from core.ports.usage import Amounts, Part
 from core.tenant_settings import UNLIMITED, Quotas
 
@@ -20,17 +20,6 @@ MOST_UNSEEN: Final = 7
 """Seconds' worth of a quota: more than a process in reach takes between two sights of it (docs/limits.md)."""
 # What rounding may take from a full bucket; it is never worth a unit.
 _ROUNDING: Final = 1e-6
-
-
-class Exceeded(Overloaded):
-    """A quota has no room for the request. `retry_after` is in whole seconds; `policy` names the quota."""
-
-    code = "quota_exceeded"
-
-    def __init__(self, policy: str, message: str, retry_after: int) -> None:
-        super().__init__(message)
-        self.policy = policy
-        self.retry_after = retry_after
 
 
 class Tally:
@@ -130,7 +119,7 @@ class Meter:
         return bool(self.buckets or self.day_quotas)
 
     def check(self, amounts: tuple[int, int, int], now: float, share: float, midnight: float) -> None:
-        """Raise `Exceeded` unless there is room for the amounts. `midnight`: seconds until the day ends."""
+        """Raise `QuotaExceeded` unless there is room for the amounts. `midnight`: seconds until the day ends."""
         for bucket in self.buckets:
             amount = amounts[bucket.measure]
             if amount and (wait := bucket.wait(amount, now, share)) > 0.0:
@@ -214,9 +203,9 @@ class Meter:
         synced = self.synced[measure]
         return synced + max(0, left - synced) * share
 
-    def _exceeded(self, measure: int, window: str, wait: float) -> Exceeded:
+    def _exceeded(self, measure: int, window: str, wait: float) -> QuotaExceeded:
         name = MEASURES[measure]
         whose = "this key" if self.key else "this tenant"
         most = getattr(self.quotas, f"{name}_per_{window}")
         message = f"{whose} may use {most} {name} a {window}"
-        return Exceeded(f"{self.kind}-{name}-{window}", message, max(1, ceil(wait)))
+        return QuotaExceeded(f"{self.kind}-{name}-{window}", message, max(1, ceil(wait)))

@@ -21,6 +21,7 @@ CATALOGUE_HEADS: Final = "catalogue_heads"
 USAGE: Final = "usage"
 PROCESSES: Final = "processes"
 KEY_QUOTAS: Final = "key_quotas"
+HOLDS: Final = "holds"
 
 _INDEXES: Final = {
     EVENTS: (("tenant_id", "timestamp", "_id"), ("tenant_id", "received_at", "_id")),
@@ -30,6 +31,7 @@ _INDEXES: Final = {
     CATALOGUES: (("tenant_id", "version"),),
     VIEWERS: (("tenant_id", "_id"),),
     USAGE: (("shared_at",), ("expires_at",)),
+    HOLDS: (("tenant_id", "_id"),),
     JOBS: (("due_at",), ("expires_at",), ("tenant_id", "kind", "_id")),
 }
 
