@@ -18,6 +18,8 @@ _UNITS: Final = ("", ';qu="events"', ';qu="content-bytes"')
 DAY: Final = 86_400
 MOST_UNSEEN: Final = 7
 """Seconds' worth of a quota: more than a process in reach takes between two sights of it (docs/limits.md)."""
+MOST_AWAY: Final = 5
+"""The same of a process that was out of reach, before it went by shares."""
 # What rounding may take from a full bucket; it is never worth a unit.
 _ROUNDING: Final = 1e-6
 
@@ -180,7 +182,7 @@ class Meter:
         for bucket in self.buckets:
             grown = amounts[bucket.measure] - before[bucket.measure]
             if known is None or capped:
-                grown = min(grown, MOST_UNSEEN * bucket.rate)
+                grown = min(grown, (MOST_AWAY if capped else MOST_UNSEEN) * bucket.rate)
             bucket.level -= grown
             if self.is_new and bucket.level < 0:
                 bucket.level = 0.0  # nothing was taken here: what others took before is no debt of ours
