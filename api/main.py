@@ -44,6 +44,7 @@ from api.routes import (
     service,
     stats,
     stream,
+    tenants,
     viewers,
 )
 from api.state import State
@@ -85,6 +86,7 @@ _ROUTERS = (
     jobs.router,
     changes.router,
     facets.router,
+    tenants.router,
     access.router,
     service.router,
     docs.router,
