@@ -22,6 +22,7 @@ USAGE: Final = "usage"
 PROCESSES: Final = "processes"
 KEY_QUOTAS: Final = "key_quotas"
 HOLDS: Final = "holds"
+SEGMENTS: Final = "segments"
 
 _INDEXES: Final = {
     EVENTS: (("tenant_id", "timestamp", "_id"), ("tenant_id", "received_at", "_id")),
@@ -32,6 +33,7 @@ _INDEXES: Final = {
     VIEWERS: (("tenant_id", "_id"),),
     USAGE: (("shared_at",), ("expires_at",)),
     HOLDS: (("tenant_id", "_id"),),
+    SEGMENTS: (("tenant_id", "first_at", "first_id"), ("restored_until",)),
     JOBS: (("due_at",), ("expires_at",), ("tenant_id", "kind", "_id")),
 }
 
