@@ -22,6 +22,7 @@ from core.ports import (
     EventFeed,
     EventIndex,
     EventStore,
+    Keys,
     Ledger,
     Outbox,
     Parking,
@@ -54,6 +55,7 @@ class Backends:
     searches: SavedSearches
     catalogues: Catalogues
     viewers: ViewerLinks
+    keys: Keys
     breakers: dict[str, Breaker]
     """By dependency; the ports above are behind them. Those with a tenant's data know a viewer's filter as well."""
 
@@ -71,6 +73,7 @@ async def open_backends(settings: Settings) -> AsyncIterator[Backends]:
     from core.adapters.store.events import MongoEventStore
     from core.adapters.store.feed import MongoEventFeed
     from core.adapters.store.jobs import MongoJobs
+    from core.adapters.store.keys import MongoKeys
     from core.adapters.store.ledger import MongoLedger
     from core.adapters.store.outbox import MongoOutbox
     from core.adapters.store.parking import MongoParking
@@ -103,6 +106,7 @@ async def open_backends(settings: Settings) -> AsyncIterator[Backends]:
             feed=restricted(MongoEventFeed(database)),
             searches=restricted(guarded(await MongoSavedSearches.open(database), breakers["store"])),
             jobs=restricted(guarded(MongoJobs(database), breakers["store"])),
+            keys=restricted(guarded(MongoKeys(database), breakers["store"])),
             viewers=restricted(guarded(MongoViewerLinks(database), breakers["store"])),
             catalogues=restricted(guarded(MongoCatalogues(database), breakers["store"])),
             archive=_archive(settings),

@@ -7,9 +7,10 @@ when it answers but takes no writes). Nothing here retries: retries are the call
 from __future__ import annotations
 
 from core.ports.archive import Archive
-from core.ports.control import AccessSnapshot, ApiKey, Control
+from core.ports.control import AccessSnapshot, Control
 from core.ports.feed import EventFeed, FeedEvent, Reading, Watch
 from core.ports.index import EventIndex, Generation, Hit, HitPage, IndexDocument, IndexOutcome
+from core.ports.keys import ApiKey, Keys, KeySecret
 from core.ports.ledger import Heartbeat, Ledger, Rebuilding, Receipt
 from core.ports.pending import Outbox, OutboxEntry, Parked, Parking
 from core.ports.queue import Depth, Lease, Message, Queue
@@ -34,6 +35,8 @@ __all__ = [
     "IndexDocument",
     "IndexOutcome",
     "InsertOutcome",
+    "KeySecret",
+    "Keys",
     "Lease",
     "Ledger",
     "Message",

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict
-from typing import Annotated, Any, ClassVar
+from typing import Any, ClassVar
 
-from beanie import Document, Indexed
+from beanie import Document
 from pydantic import BaseModel, model_validator
 from pymongo import ASCENDING
 
+from core.access import Permission
 from core.facets import Facet, Facets, FacetType
 from core.placement import Period, Placement
-from core.ports import ApiKey, SavedSearch
+from core.ports import SavedSearch
 from core.tenant import Tenant, TenantStatus
 
 
@@ -38,6 +39,7 @@ class TenantDocument(Document):
     placements: list[PlacementRecord]
     facets: tuple[FacetRecord, ...]
     facet_serial: int
+    permission_sets: dict[str, list[Permission]]
 
     class Settings:
         name = "tenants"
@@ -46,7 +48,7 @@ class TenantDocument(Document):
     @classmethod
     def _from_before_facets(cls, record: Any) -> Any:
         """No defaults do this: on a class that Beanie has bound once, it puts expressions in their place."""
-        return {"facets": (), "facet_serial": 0, **record} if isinstance(record, dict) else record
+        return {"facets": (), "facet_serial": 0, "permission_sets": {}, **record} if isinstance(record, dict) else record
 
     @classmethod
     def of(cls, tenant: Tenant) -> TenantDocument:
@@ -59,6 +61,7 @@ class TenantDocument(Document):
             placements=[PlacementRecord(since=p.since, period=p.period) for p in tenant.placements],
             facets=facet_records(tenant.facets),
             facet_serial=tenant.facets.serial,
+            permission_sets={name: sorted(held) for name, held in tenant.permission_sets.items()},
         )
 
     def tenant(self) -> Tenant:
@@ -70,6 +73,7 @@ class TenantDocument(Document):
             status=self.status,
             placements=tuple(Placement(p.since, p.period) for p in self.placements),
             facets=facets_of(self.facets, self.facet_serial),
+            permission_sets={name: frozenset(held) for name, held in self.permission_sets.items()},
         )
 
 
@@ -81,44 +85,8 @@ def facets_of(records: Sequence[FacetRecord], serial: int) -> Facets:
     return Facets(tuple(Facet(r.name, r.path, r.type, r.slot, r.serial) for r in records), serial)
 
 
-class KeyDocument(Document):
-    id: str  # type: ignore[assignment]
-    tenant_id: Annotated[str, Indexed()]
-    name: str
-    roles: list[str]
-    secret_hash: bytes
-    created_at: int
-    revoked_at: int | None = None
-
-    class Settings:
-        name = "keys"
-
-    @classmethod
-    def of(cls, key: ApiKey) -> KeyDocument:
-        return cls(
-            id=key.id,
-            tenant_id=key.tenant_id,
-            name=key.name,
-            roles=list(key.roles),
-            secret_hash=key.secret_hash,
-            created_at=key.created_at,
-            revoked_at=key.revoked_at,
-        )
-
-    def key(self) -> ApiKey:
-        return ApiKey(
-            id=self.id,
-            tenant_id=self.tenant_id,
-            name=self.name,
-            roles=tuple(self.roles),
-            secret_hash=bytes(self.secret_hash),
-            created_at=self.created_at,
-            revoked_at=self.revoked_at,
-        )
-
-
 class RevocationDocument(Document):
-    """A subject (`key:<id>`) or a token's id that no longer counts; of no more use once it would have expired."""
+    """A subject, a secret's name or a token's id that no longer counts; of no more use once it would have expired."""
 
     id: str  # type: ignore[assignment]
     at: int

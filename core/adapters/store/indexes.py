@@ -16,6 +16,7 @@ PRODUCERS: Final = "producers"
 REBUILDS: Final = "rebuilds"
 JOBS: Final = "jobs"
 VIEWERS: Final = "viewers"
+KEYS: Final = "keys"
 CATALOGUES: Final = "catalogues"
 CATALOGUE_HEADS: Final = "catalogue_heads"
 
@@ -26,6 +27,7 @@ _INDEXES: Final = {
     RECEIPTS: (("producer", "sequence"), ("done_at",)),
     CATALOGUES: (("tenant_id", "version"),),
     VIEWERS: (("tenant_id", "_id"),),
+    KEYS: (("tenant_id", "_id"), ("bound",)),
     JOBS: (("due_at",), ("expires_at",), ("tenant_id", "kind", "_id")),
 }
 
