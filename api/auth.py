@@ -2,23 +2,15 @@
 
 from __future__ import annotations
 
-import asyncio
-import logging
-import time
 from dataclasses import dataclass
-from typing import Final
 
 from starlette.requests import HTTPConnection, Request
 
 from api.tokens import TokenVerifier
 from core.access import Permission, permissions_of
-from core.errors import Forbidden, NotFound, OcelotError, Unauthenticated
-from core.ports import AccessSnapshot, Control
+from core.errors import Forbidden, NotFound, Unauthenticated
+from core.snapshots import Snapshots
 from core.tenant import Claims, Tenant, TenantScope, from_token
-
-log = logging.getLogger(__name__)
-REFRESH_SECONDS: Final = 2.0
-_MISS_SECONDS: Final = 0.25
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,25 +33,11 @@ def bearer_of(connection: HTTPConnection) -> str:
 
 
 class Authenticator:
-    """Holds the newest `AccessSnapshot`, at most `REFRESH_SECONDS` old while the store answers."""
+    """Checks tokens, and what they may, by the newest of `snapshots`."""
 
-    def __init__(self, verifier: TokenVerifier, control: Control) -> None:
+    def __init__(self, verifier: TokenVerifier, snapshots: Snapshots) -> None:
         self._verifier = verifier
-        self._control = control
-        self._snapshot: AccessSnapshot | None = None
-        self._read_at = 0.0
-        """When the snapshot's reading began, in monotonic seconds."""
-        self._lock = asyncio.Lock()
-        self._missing = asyncio.Lock()
-
-    async def refresh_forever(self) -> None:
-        """Keep the snapshot fresh. With the store down the last one stays good: ingestion must go on."""
-        while True:
-            try:
-                await self._refresh()
-            except OcelotError as error:
-                log.warning("access snapshot not refreshed: %s", error.message)
-            await asyncio.sleep(REFRESH_SECONDS)
+        self._snapshots = snapshots
 
     async def tenant_access(self, request: Request, permission: Permission) -> Access:
         """The caller's access to the tenant of its own token; raises `Unauthenticated` or `Forbidden`."""
@@ -70,7 +48,7 @@ class Authenticator:
         claims = await self._checked(token)
         if claims.tenant_id is None:
             raise Forbidden("a platform token reads and writes no tenant's log")
-        tenant = await self.tenant(claims.tenant_id)
+        tenant = await self._snapshots.tenant(claims.tenant_id)
         if tenant is None:
             raise Unauthenticated("the tenant is gone", code="tenant_gone")
         scope = from_token(claims, tenant)
@@ -81,7 +59,7 @@ class Authenticator:
         """The caller's access to manage the tenant named in the path; a foreign one is `NotFound`."""
         claims = await self.claims(request)
         is_platform = Permission.PLATFORM in permissions_of(claims.roles)
-        tenant = await self.tenant(tenant_id) if is_platform or claims.tenant_id == tenant_id else None
+        tenant = await self._snapshots.tenant(tenant_id) if is_platform or claims.tenant_id == tenant_id else None
         if tenant is None:
             raise NotFound("no such tenant")
         scope = from_token(claims, tenant)
@@ -101,7 +79,7 @@ class Authenticator:
 
     async def _checked(self, token: str) -> Claims:
         claims = self._verifier.verify(token)
-        snapshot = self._snapshot or await self._refresh()
+        snapshot = await self._snapshots.current()
         if not snapshot.revoked.isdisjoint((claims.subject, claims.token_id, claims.maker)):
             raise Unauthenticated("the token was revoked", code="token_revoked")
         return claims
@@ -111,7 +89,7 @@ class Authenticator:
 
         Not when the token has expired meanwhile: what it was good for at the start may end.
         """
-        snapshot = self._snapshot
+        snapshot = self._snapshots.newest
         if snapshot is None:
             return
         if not snapshot.revoked.isdisjoint((claims.subject, claims.token_id, claims.maker)):
@@ -119,29 +97,3 @@ class Authenticator:
         tenant = snapshot.tenants.get(access.tenant.id)
         if tenant is not None:
             from_token(claims, tenant)
-
-    async def tenant(self, tenant_id: str) -> Tenant | None:
-        """A tenant by the snapshot, or by one read after this call began: a tenant made a moment ago is found.
-
-        Raises `Unavailable` when the store does not answer: a tenant that was not read is not one that is gone.
-        """
-        asked = time.monotonic()
-        snapshot = self._snapshot or await self._refresh()
-        if tenant_id not in snapshot.tenants:
-            snapshot = await self._read_since(asked)
-        return snapshot.tenants.get(tenant_id)
-
-    async def _read_since(self, moment: float) -> AccessSnapshot:
-        """A snapshot whose reading began after `moment`; all who miss share one, `_MISS_SECONDS` after the last."""
-        async with self._missing:
-            if self._snapshot is None or self._read_at <= moment:
-                await asyncio.sleep(max(0.0, self._read_at + _MISS_SECONDS - time.monotonic()))
-                await self._refresh()
-            return self._snapshot or await self._refresh()
-
-    async def _refresh(self) -> AccessSnapshot:
-        async with self._lock:
-            began = time.monotonic()
-            self._snapshot = await self._control.snapshot()
-            self._read_at = began
-            return self._snapshot

@@ -56,6 +56,7 @@ from core.ingest import Ingest
 from core.keys import signing_key_pem
 from core.search import Search
 from core.settings import BadSettings, Settings, load
+from core.snapshots import Snapshots
 from core.statistics import Counter
 from core.streams import Limits, StreamHub
 from core.wiring import Backends, open_backends
@@ -144,7 +145,7 @@ def _lifespan(settings: Settings) -> Callable[[FastAPI], Any]:
             # Before the first envelope, so that the ledger knows the producer from the start.
             await _beat(state)
             tasks = [
-                asyncio.create_task(state.authenticator.refresh_forever()),
+                asyncio.create_task(state.snapshots.refresh_forever()),
                 asyncio.create_task(state.catalogues.refresh_forever()),
                 asyncio.create_task(_beat_forever(state)),
             ]
@@ -172,10 +173,12 @@ def _state(settings: Settings, backends: Backends, key: SigningKey) -> State:
     )
     search = Search(backends.store, backends.index, backends.ledger, total_bound=settings.total_bound)
     catalogues = CatalogueCache(backends.catalogues)
+    snapshots = Snapshots(backends.control)
     return State(
         settings=settings,
         backends=backends,
-        authenticator=Authenticator(verifier, backends.control),
+        snapshots=snapshots,
+        authenticator=Authenticator(verifier, snapshots),
         issuer=TokenIssuer(key, settings.issuer, settings.audience),
         admission=Admission(settings.max_in_flight_bytes, settings.max_tenant_in_flight_bytes),
         commit=commit,

@@ -18,6 +18,7 @@ from core.export.source import Source
 from core.ingest import Ingest
 from core.search import Search
 from core.settings import Settings
+from core.snapshots import Snapshots
 from core.statistics import Counter
 from core.streams import StreamHub
 from core.wiring import Backends
@@ -27,6 +28,8 @@ from core.wiring import Backends
 class State:
     settings: Settings
     backends: Backends
+    snapshots: Snapshots
+    """Of every tenant what is set for it, at most a few seconds old."""
     authenticator: Authenticator
     issuer: TokenIssuer
     admission: Admission

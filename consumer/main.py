@@ -23,6 +23,7 @@ from core import telemetry
 from core.export.source import Source
 from core.jobs import EXPORT, REINDEX
 from core.settings import BadSettings, Settings, load
+from core.snapshots import Snapshots
 from core.wiring import Backends, open_backends
 
 log = logging.getLogger(__name__)
@@ -32,6 +33,7 @@ _DRAIN_SECONDS = 25.0
 async def consume(settings: Settings) -> None:
     """Work until SIGTERM or SIGINT, then drain."""
     async with open_backends(settings) as backends:
+        snapshots = Snapshots(backends.control)
         pipeline = Pipeline(
             store=backends.store,
             index=backends.index,
@@ -59,6 +61,7 @@ async def consume(settings: Settings) -> None:
             lease=min(LEASE_SECONDS, settings.lease_seconds),
         )
         jobs = [asyncio.create_task(job) for job in _jobs(settings, backends, pipeline, runner)]
+        jobs.append(asyncio.create_task(snapshots.refresh_forever()))
         try:
             await loop.run()
         finally:

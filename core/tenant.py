@@ -14,6 +14,7 @@ from core.errors import Forbidden, Unauthenticated
 from core.facets import NONE, Facets
 from core.placement import Placement
 from core.query import EventQuery
+from core.tenant_settings import DEFAULT_RETENTION_DAYS, UNLIMITED, AccessAudit, MaskingRule, Quotas
 
 TENANT_ID: Final = re.compile(r"[a-z0-9]{8,32}")
 _TENANT_ALPHABET: Final = "abcdefghijklmnopqrstuvwxyz0123456789"
@@ -28,7 +29,10 @@ class TenantStatus(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Tenant:
-    """A customer. `secret` (32 bytes) keys its ids, digests and cursors and never leaves the service."""
+    """A customer. `secret` (32 bytes) keys its ids, digests and cursors and never leaves the service.
+
+    What is set here is what every process goes by a moment later: see `core.snapshots`.
+    """
 
     id: str
     name: str
@@ -37,6 +41,16 @@ class Tenant:
     status: TenantStatus = TenantStatus.ACTIVE
     placements: tuple[Placement, ...] = (Placement(),)
     facets: Facets = NONE
+    retention_days: int = DEFAULT_RETENTION_DAYS
+    """From `received_at` on; after that an event is archived, and gone from store and index."""
+    quotas: Quotas = UNLIMITED
+    masking: tuple[MaskingRule, ...] = ()
+    """In the order in which they apply, on top of the built-in rules."""
+    access_audit: AccessAudit = AccessAudit.STRICT
+    quarantine: bool = False
+    """Whether events that fail validation are kept and flagged instead of refused."""
+    revision: int = 0
+    """Grows with each change by `Control.replace_tenant`."""
     permission_sets: Mapping[str, frozenset[Permission]] = field(default_factory=dict, hash=False)
     """The tenant's own, by name."""
 

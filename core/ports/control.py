@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from core.access import Permission
 from core.facets import Facets
 from core.networks import Network
 from core.tenant import Tenant
@@ -33,17 +32,17 @@ class Control(Protocol):
 
     async def tenants(self) -> list[Tenant]: ...
 
+    async def replace_tenant(self, old: Tenant, new: Tenant) -> bool:
+        """Whether the tenant was `old`, by its revision, and is `new` now, with the next revision.
+
+        Its facets, secret and time of creation stay as they are.
+        """
+
     async def facets(self) -> dict[str, Facets]:
         """The facets of each tenant that ever declared some."""
 
     async def replace_facets(self, tenant_id: str, old: Facets, new: Facets) -> bool:
         """Whether the tenant's facets were `old`, by their serial, and are `new` now."""
-
-    async def put_permission_set(self, tenant_id: str, name: str, permissions: frozenset[Permission]) -> None:
-        """Give the tenant a set of this name, or change the one it has."""
-
-    async def remove_permission_set(self, tenant_id: str, name: str) -> bool:
-        """Whether it was there and is gone."""
 
     async def revoke(self, name: str, at: int, *, expires_at: int | None = None) -> None:
         """From now on no snapshot lets `name` through: a subject, a secret's name or a token's id. Again changes nothing.

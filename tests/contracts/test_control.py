@@ -13,6 +13,7 @@ from core.facets import NONE, Declared, FacetType, declare
 from core.placement import Period, Placement
 from core.ports import ApiKey
 from core.tenant import Tenant, TenantStatus
+from core.tenant_settings import AccessAudit, MaskAction, MaskBy, MaskingRule, Quotas
 
 TENANT = Tenant("acme0001", "Acme", bytes(range(32)), 1_780_000_000_000_000)
 OTHER = Tenant("zeta0001", "Zeta 💠", b"\xff" * 32, 5, TenantStatus.SUSPENDED, (Placement(), Placement(7, Period.DAY)))
@@ -37,6 +38,39 @@ async def test_a_tenant_is_created_once(control: MongoControl) -> None:
     with pytest.raises(Conflict):
         await control.create_tenant(dataclasses.replace(TENANT, name="Other"))
     assert await control.tenants() == [TENANT]
+
+
+async def test_what_is_set_for_a_tenant_is_replaced_by_whoever_knows_it(
+    control: MongoControl, database: Database
+) -> None:
+    for tenant in (TENANT, OTHER):
+        await control.create_tenant(tenant)
+    # As a tenant's record was before there were settings.
+    settings = ("retention_days", "quotas", "masking", "access_audit", "quarantine", "revision")
+    await database["tenants"].update_one({"_id": TENANT.id}, {"$unset": dict.fromkeys(settings, 1)})
+    assert await control.tenant(TENANT.id) == TENANT
+    facets = declare(NONE, [Declared("amount", "metadata.a", FacetType.NUMBER)])
+    assert await control.replace_facets(TENANT.id, NONE, facets)
+    changed = dataclasses.replace(
+        TENANT,
+        name="Acme 2",
+        status=TenantStatus.SUSPENDED,
+        placements=(Placement(), Placement(9, Period.YEAR)),
+        retention_days=7,
+        quotas=Quotas(events_per_second=5, bytes_per_day=1 << 40),
+        masking=(MaskingRule(MaskBy.PATH, "$.metadata['a.b']", MaskAction.HASH),),
+        access_audit=AccessAudit.BEST_EFFORT,
+        quarantine=True,
+    )
+    # What is not for this call to change stays.
+    assert await control.replace_tenant(TENANT, dataclasses.replace(changed, secret=b"x" * 32, created_at=1))
+    assert not await control.replace_tenant(TENANT, OTHER)
+    first = dataclasses.replace(changed, facets=facets, revision=1)
+    assert await control.tenant(TENANT.id) == first
+    assert (await control.snapshot()).tenants == {TENANT.id: first, OTHER.id: OTHER}
+    assert await control.replace_tenant(first, dataclasses.replace(first, name="Acme 3"))
+    assert await control.tenant(TENANT.id) == dataclasses.replace(first, name="Acme 3", revision=2)
+    assert not await control.replace_tenant(dataclasses.replace(TENANT, id="nobody00"), TENANT)
 
 
 async def test_keys_come_back_as_they_were(control: MongoControl) -> None:

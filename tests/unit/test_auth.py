@@ -1,8 +1,9 @@
-"""The authenticator's snapshot of tenants and revocations: as new as it must be, and what a silent store means."""
+"""Who is let through, by a snapshot of tenants and revocations that is as new as it must be."""
 
 from __future__ import annotations
 
 import asyncio
+from typing import cast
 
 import pytest
 from starlette.requests import Request
@@ -10,9 +11,11 @@ from starlette.requests import Request
 from api.auth import Authenticator
 from api.main import serve
 from api.tokens import SigningKey, TokenIssuer, TokenVerifier
+from core import ports
 from core.access import Permission, Role
 from core.errors import Forbidden, NotFound, OcelotError, Unauthenticated, Unavailable
 from core.ports import AccessSnapshot
+from core.snapshots import Snapshots
 from core.tenant import Tenant, TenantStatus
 
 KEY = SigningKey(SigningKey.generate())
@@ -49,8 +52,13 @@ def control() -> Control:
 
 
 @pytest.fixture
-def authenticator(control: Control) -> Authenticator:
-    return Authenticator(TokenVerifier(KEY, "ocelot", "ocelot-api"), control)
+def snapshots(control: Control) -> Snapshots:
+    return Snapshots(cast("ports.Control", control))
+
+
+@pytest.fixture
+def authenticator(snapshots: Snapshots) -> Authenticator:
+    return Authenticator(TokenVerifier(KEY, "ocelot", "ocelot-api"), snapshots)
 
 
 async def test_a_tenant_made_a_moment_ago_is_found(authenticator: Authenticator, control: Control) -> None:
@@ -61,19 +69,19 @@ async def test_a_tenant_made_a_moment_ago_is_found(authenticator: Authenticator,
     assert access.scope.tenant_id == access.tenant.id == "bbbbbbbb"
 
 
-async def test_those_who_miss_at_once_share_a_read(authenticator: Authenticator, control: Control) -> None:
+async def test_those_who_miss_at_once_share_a_read(snapshots: Snapshots, control: Control) -> None:
     control.add("aaaaaaaa")
-    await authenticator.tenant("aaaaaaaa")
-    found = await asyncio.gather(*(authenticator.tenant(f"missing{n:02}") for n in range(20)))
+    await snapshots.tenant("aaaaaaaa")
+    found = await asyncio.gather(*(snapshots.tenant(f"missing{n:02}") for n in range(20)))
     assert found == [None] * 20
     assert control.reads == 2
 
 
 async def test_with_the_store_down_known_tenants_go_on_and_unknown_ones_are_not_called_gone(
-    authenticator: Authenticator, control: Control
+    authenticator: Authenticator, snapshots: Snapshots, control: Control
 ) -> None:
     control.add("aaaaaaaa")
-    await authenticator.tenant("aaaaaaaa")
+    await snapshots.tenant("aaaaaaaa")
     control.down = True
     await authenticator.tenant_access(asking("aaaaaaaa", Role.READER), Permission.READ)
     with pytest.raises(Unavailable):
@@ -81,12 +89,12 @@ async def test_with_the_store_down_known_tenants_go_on_and_unknown_ones_are_not_
 
 
 async def test_the_refresh_goes_on_after_a_failure(
-    authenticator: Authenticator, control: Control, monkeypatch: pytest.MonkeyPatch
+    authenticator: Authenticator, snapshots: Snapshots, control: Control, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("api.auth.REFRESH_SECONDS", 0.0)
+    monkeypatch.setattr("core.snapshots.REFRESH_SECONDS", 0.0)
     control.add("aaaaaaaa")
     control.down = True
-    task = asyncio.create_task(authenticator.refresh_forever())
+    task = asyncio.create_task(snapshots.refresh_forever())
     await asyncio.sleep(0.01)
     control.down = False
     control.revoked.add("key:revoked")

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from beanie import init_beanie
 
 from core.adapters.store.binding import create, own
-from core.access import SET_NAME, Permission
-from core.adapters.store.client import BULK_DEADLINE, BsonMap, Collection, Database, store_calls
+from core.adapters.store.client import BULK_DEADLINE, Collection, Database, store_calls
 from core.adapters.store.documents import (
     FacetRecord,
     RevocationDocument,
@@ -20,6 +21,18 @@ from core.facets import Facets
 from core.networks import network
 from core.ports import AccessSnapshot
 from core.tenant import Tenant
+
+_SETTABLE: Final = {
+    "name",
+    "status",
+    "placements",
+    "retention_days",
+    "quotas",
+    "masking",
+    "access_audit",
+    "quarantine",
+    "permission_sets",
+}
 
 
 class MongoControl:
@@ -53,6 +66,16 @@ class MongoControl:
             found = await self._tenants.find_all().to_list()
         return [document.tenant() for document in sorted(found, key=lambda document: document.id)]
 
+    async def replace_tenant(self, old: Tenant, new: Tenant) -> bool:
+        # A tenant made before there were revisions has none.
+        known = old.revision or {"$in": [0, None]}
+        record = self._tenants.of(new).model_dump(mode="json", include=_SETTABLE) | {"revision": old.revision + 1}
+        with store_calls():
+            changed = await self._tenants.get_motor_collection().update_one(
+                {"_id": old.id, "revision": known}, {"$set": record}
+            )
+        return changed.matched_count == 1
+
     async def facets(self) -> dict[str, Facets]:
         with store_calls():
             found = (
@@ -75,20 +98,6 @@ class MongoControl:
             changed = await self._tenants.get_motor_collection().update_one(
                 {"_id": tenant_id, "facet_serial": known}, {"$set": {"facets": records, "facet_serial": new.serial}}
             )
-        return changed.matched_count == 1
-
-    async def put_permission_set(self, tenant_id: str, name: str, permissions: frozenset[Permission]) -> None:
-        await self._on_set(tenant_id, name, {"$set": {f"permission_sets.{name}": sorted(permissions)}})
-
-    async def remove_permission_set(self, tenant_id: str, name: str) -> bool:
-        there = {"$unset": {f"permission_sets.{name}": 1}}
-        return await self._on_set(tenant_id, name, there, {f"permission_sets.{name}": {"$exists": True}})
-
-    async def _on_set(self, tenant_id: str, name: str, change: BsonMap, where: BsonMap | None = None) -> bool:
-        if not SET_NAME.fullmatch(name):
-            raise ValueError(f"not the name of a permission set: {name!r}")  # a dot or `$` in it is a path
-        with store_calls():
-            changed = await self._tenants.get_motor_collection().update_one({"_id": tenant_id, **(where or {})}, change)
         return changed.matched_count == 1
 
     async def revoke(self, name: str, at: int, *, expires_at: int | None = None) -> None:

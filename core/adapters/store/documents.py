@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Final
 
 from beanie import Document
 from pydantic import BaseModel, model_validator
@@ -15,6 +15,7 @@ from core.facets import Facet, Facets, FacetType
 from core.placement import Period, Placement
 from core.ports import SavedSearch
 from core.tenant import Tenant, TenantStatus
+from core.tenant_settings import DEFAULT_RETENTION_DAYS, AccessAudit, MaskAction, MaskBy, MaskingRule, Quotas
 
 
 class PlacementRecord(BaseModel):
@@ -30,6 +31,35 @@ class FacetRecord(BaseModel):
     serial: int
 
 
+class QuotasRecord(BaseModel):
+    requests_per_second: int | None = None
+    events_per_second: int | None = None
+    bytes_per_second: int | None = None
+    requests_per_day: int | None = None
+    events_per_day: int | None = None
+    bytes_per_day: int | None = None
+
+
+class MaskingRecord(BaseModel):
+    by: MaskBy
+    match: str
+    action: MaskAction
+
+
+_BEFORE: Final[dict[str, Any]] = {
+    "facets": (),
+    "facet_serial": 0,
+    "permission_sets": {},
+    "retention_days": DEFAULT_RETENTION_DAYS,
+    "quotas": {},
+    "masking": (),
+    "access_audit": AccessAudit.STRICT,
+    "quarantine": False,
+    "revision": 0,
+}
+"""What a tenant's record lacks that was made before there were these fields."""
+
+
 class TenantDocument(Document):
     id: str  # type: ignore[assignment]
     name: str
@@ -40,15 +70,21 @@ class TenantDocument(Document):
     facets: tuple[FacetRecord, ...]
     facet_serial: int
     permission_sets: dict[str, list[Permission]]
+    retention_days: int
+    quotas: QuotasRecord
+    masking: tuple[MaskingRecord, ...]
+    access_audit: AccessAudit
+    quarantine: bool
+    revision: int
 
     class Settings:
         name = "tenants"
 
     @model_validator(mode="before")
     @classmethod
-    def _from_before_facets(cls, record: Any) -> Any:
+    def _from_before(cls, record: Any) -> Any:
         """No defaults do this: on a class that Beanie has bound once, it puts expressions in their place."""
-        return {"facets": (), "facet_serial": 0, "permission_sets": {}, **record} if isinstance(record, dict) else record
+        return {**_BEFORE, **record} if isinstance(record, dict) else record
 
     @classmethod
     def of(cls, tenant: Tenant) -> TenantDocument:
@@ -62,6 +98,12 @@ class TenantDocument(Document):
             facets=facet_records(tenant.facets),
             facet_serial=tenant.facets.serial,
             permission_sets={name: sorted(held) for name, held in tenant.permission_sets.items()},
+            retention_days=tenant.retention_days,
+            quotas=QuotasRecord(**asdict(tenant.quotas)),
+            masking=tuple(MaskingRecord(by=r.by, match=r.match, action=r.action) for r in tenant.masking),
+            access_audit=tenant.access_audit,
+            quarantine=tenant.quarantine,
+            revision=tenant.revision,
         )
 
     def tenant(self) -> Tenant:
@@ -74,6 +116,12 @@ class TenantDocument(Document):
             placements=tuple(Placement(p.since, p.period) for p in self.placements),
             facets=facets_of(self.facets, self.facet_serial),
             permission_sets={name: frozenset(held) for name, held in self.permission_sets.items()},
+            retention_days=self.retention_days,
+            quotas=Quotas(**self.quotas.model_dump()),
+            masking=tuple(MaskingRule(r.by, r.match, r.action) for r in self.masking),
+            access_audit=self.access_audit,
+            quarantine=self.quarantine,
+            revision=self.revision,
         )
 
 
