@@ -7,11 +7,12 @@ from typing import Any, Final
 from pydantic import BaseModel
 
 from api.problems import MEDIA_TYPE, TITLES
-from api.schemas.access import TenantIn, TokenIn
+from api.schemas.access import TenantIn, TokenErrorOut, TokenIn
 from api.schemas.catalogue import CatalogueIn
 from api.schemas.events import BulkEventIn, EventIn, Problem
 from api.schemas.facets import FacetsIn
 from api.schemas.jobs import ExportIn
+from api.schemas.keys import KeyChangeIn, NewKeyIn, PermissionSetIn, RotateIn
 from api.schemas.reindex import ReindexIn
 from api.schemas.searches import SavedSearchIn, SearchIn
 from api.schemas.viewers import ViewerLinkIn
@@ -104,10 +105,15 @@ _BODIES: Final[tuple[type[BaseModel], ...]] = (
     CatalogueIn,
     ExportIn,
     FacetsIn,
+    KeyChangeIn,
+    NewKeyIn,
+    PermissionSetIn,
     ReindexIn,
+    RotateIn,
     SavedSearchIn,
     SearchIn,
     TenantIn,
+    TokenErrorOut,
     TokenIn,
     ViewerLinkIn,
 )

@@ -125,6 +125,13 @@ async def authenticate(keys: Keys, key_id: str, secret: str) -> tuple[ApiKey, Ke
     return key, found
 
 
+def lifetime(key: ApiKey, most: int) -> int:
+    """Seconds that a token of the key may live: `most`, or until the key ends."""
+    if key.expires_at is None:
+        return most
+    return max(1, min(most, (key.expires_at - instant.now_us()) // 1_000_000))
+
+
 async def rotate(keys: Keys, control: Control, scope: TenantScope, key: ApiKey, overlap: int) -> tuple[ApiKey, str]:
     """The key with a new secret, and that secret; the old ones work for `overlap` seconds more.
 

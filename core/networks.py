@@ -23,9 +23,10 @@ def network(text: str) -> Network:
         found = ipaddress.ip_network(text, strict=False)
     except ValueError:
         raise ValueError("must be an address or a CIDR such as 203.0.113.0/24") from None
-    if text.partition("/")[0] != str(found.network_address) and ipaddress.ip_address(
-        text.partition("/")[0]
-    ) != found.network_address:
+    if (
+        text.partition("/")[0] != str(found.network_address)
+        and ipaddress.ip_address(text.partition("/")[0]) != found.network_address
+    ):
         raise ValueError(f"has bits beyond its mask: {found} is meant?")
     if isinstance(found, ipaddress.IPv6Network) and found.subnet_of(_MAPPED):
         return ipaddress.IPv4Network((int(found.network_address) & 0xFFFFFFFF, found.prefixlen - 96))

@@ -73,7 +73,7 @@ _PARAMETERS: Final = [each for each in SEARCH_PARAMETERS if each["name"] not in 
 )
 async def follow(request: Request) -> Response:
     last = last_event_id_of(request.headers)
-    stream = await open_stream(state_of(request), bearer_of(request), request.query_params.multi_items(), last)
+    stream = await open_stream(state_of(request), request, bearer_of(request), request.query_params.multi_items(), last)
     return EventStream(stream)
 
 
@@ -113,7 +113,7 @@ async def follow_by_websocket(websocket: WebSocket) -> None:
                 await accept(websocket)
                 accepted = True
                 token, last = await first_message(websocket)
-        stream = await open_stream(state, token, websocket.query_params.multi_items(), last)
+        stream = await open_stream(state, websocket, token, websocket.query_params.multi_items(), last)
     except OcelotError as error:
         await refuse(websocket, error, accepted=accepted)
         return

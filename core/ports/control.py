@@ -45,7 +45,7 @@ class Control(Protocol):
         """Whether the tenant's facets were `old`, by their serial, and are `new` now."""
 
     async def revoke(self, name: str, at: int, *, expires_at: int | None = None) -> None:
-        """From now on no snapshot lets `name` through: a subject, a secret's name or a token's id. Again changes nothing.
+        """From now on no snapshot lets `name` through: a subject, a secret's or a token's id. Again changes nothing.
 
         With `expires_at` (microseconds) it may be forgotten then: the token is refused for its age.
         """

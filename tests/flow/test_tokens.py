@@ -17,7 +17,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
 
 from api.tokens import SigningKey
-from core import accounts, instant
+from core import credentials, instant
 from core.access import Role
 from core.keys import signing_key_pem
 from tests.service import Client, Service
@@ -379,7 +379,7 @@ def test_no_route_reads_a_body_without_bound(running: Service, owner: Client) ->
 @pytest.fixture(scope="module")
 def api_key(running: Service, owner: Client) -> tuple[str, str]:
     async def make(backends: Any) -> Any:
-        key, secret = await accounts.create_key(backends.control, owner.tenant, "test", (Role.WRITER,))
+        key, secret = await credentials.create_key(backends.keys, owner.tenant, "test", (Role.WRITER,))
         return key.id, secret
 
     made: tuple[str, str] = running.with_backends(make)

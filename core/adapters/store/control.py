@@ -38,9 +38,7 @@ _SETTABLE: Final = {
 class MongoControl:
     """The collections `tenants` and `revocations`, and of `keys` their networks. Made by `open`."""
 
-    def __init__(
-        self, tenants: type[TenantDocument], revocations: type[RevocationDocument], keys: Collection
-    ) -> None:
+    def __init__(self, tenants: type[TenantDocument], revocations: type[RevocationDocument], keys: Collection) -> None:
         self._tenants = tenants
         self._revocations = revocations
         self._keys = keys

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any, ClassVar, Final
 
@@ -46,6 +46,7 @@ class MaskingRecord(BaseModel):
     action: MaskAction
 
 
+_PERMISSIONS: Final = frozenset(permission.value for permission in Permission)
 _BEFORE: Final[dict[str, Any]] = {
     "facets": (),
     "facet_serial": 0,
@@ -69,7 +70,7 @@ class TenantDocument(Document):
     placements: list[PlacementRecord]
     facets: tuple[FacetRecord, ...]
     facet_serial: int
-    permission_sets: dict[str, list[Permission]]
+    permission_sets: dict[str, list[str]]
     retention_days: int
     quotas: QuotasRecord
     masking: tuple[MaskingRecord, ...]
@@ -115,7 +116,7 @@ class TenantDocument(Document):
             status=self.status,
             placements=tuple(Placement(p.since, p.period) for p in self.placements),
             facets=facets_of(self.facets, self.facet_serial),
-            permission_sets={name: frozenset(held) for name, held in self.permission_sets.items()},
+            permission_sets=_permission_sets(self.permission_sets),
             retention_days=self.retention_days,
             quotas=Quotas(**self.quotas.model_dump()),
             masking=tuple(MaskingRule(r.by, r.match, r.action) for r in self.masking),
@@ -123,6 +124,11 @@ class TenantDocument(Document):
             quarantine=self.quarantine,
             revision=self.revision,
         )
+
+
+def _permission_sets(records: Mapping[str, list[str]]) -> dict[str, frozenset[Permission]]:
+    """Without permissions that a newer version has written and this one does not know."""
+    return {name: frozenset(Permission(p) for p in held if p in _PERMISSIONS) for name, held in records.items()}
 
 
 def facet_records(facets: Facets) -> tuple[FacetRecord, ...]:
