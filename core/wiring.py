@@ -15,6 +15,7 @@ from core.breaker import Breaker, guarded
 from core.catalogue import Catalogues
 from core.errors import Unavailable
 from core.facet_source import FacetSource
+from core.holds import Holds
 from core.jobs import Jobs
 from core.ports import (
     Archive,
@@ -56,6 +57,7 @@ class Backends:
     catalogues: Catalogues
     viewers: ViewerLinks
     keys: Keys
+    holds: Holds
     breakers: dict[str, Breaker]
     """By dependency; the ports above are behind them. Those with a tenant's data know a viewer's filter as well."""
 
@@ -72,6 +74,7 @@ async def open_backends(settings: Settings) -> AsyncIterator[Backends]:
     from core.adapters.store.client import open_client
     from core.adapters.store.events import MongoEventStore
     from core.adapters.store.feed import MongoEventFeed
+    from core.adapters.store.holds import MongoHolds
     from core.adapters.store.jobs import MongoJobs
     from core.adapters.store.keys import MongoKeys
     from core.adapters.store.ledger import MongoLedger
@@ -108,6 +111,7 @@ async def open_backends(settings: Settings) -> AsyncIterator[Backends]:
             jobs=restricted(guarded(MongoJobs(database), breakers["store"])),
             keys=restricted(guarded(MongoKeys(database), breakers["store"])),
             viewers=restricted(guarded(MongoViewerLinks(database), breakers["store"])),
+            holds=restricted(guarded(MongoHolds(database), breakers["store"])),
             catalogues=restricted(guarded(MongoCatalogues(database), breakers["store"])),
             archive=_archive(settings),
             breakers=breakers,

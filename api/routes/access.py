@@ -1,4 +1,4 @@
-"""Tokens and tenants."""
+"""Tokens."""
 
 from __future__ import annotations
 
@@ -9,11 +9,10 @@ from fastapi import APIRouter, Request, Response
 from api.models import read_body
 from api.openapi import answer, body_of, needs, problems
 from api.packing import UNPACKED
-from api.schemas.access import KeyOut, TenantIn, TenantOut, TokenIn, TokenOut
-from api.schemas.keys import CLIENT_ID, CLIENT_SECRET
+from api.schemas.access import TokenIn, TokenOut
 from api.state import state_of
-from core import accounts, credentials, grants
-from core.access import Permission, Role
+from core import grants
+from core.access import Permission
 
 router = APIRouter(tags=["access"])
 _TOKEN: Final = {
@@ -22,35 +21,6 @@ _TOKEN: Final = {
     "expires_in": 900,
     "scope": "reader",
 }
-_TENANT: Final = {
-    "tenant_id": "k3v9x2m4q8w1z7t5",
-    "name": "Acme",
-    "key": {"client_id": CLIENT_ID, "client_secret": CLIENT_SECRET, "roles": ["admin"]},
-}
-
-
-@router.post(
-    "/tenants",
-    status_code=201,
-    response_model=TenantOut,
-    summary="Create a tenant",
-    description="Needs the platform role. Answers with a first API key of the role admin; its secret is shown once.",
-    responses={**answer(201, _TENANT), **problems(400, 401, 403, 408, 413, 415, 422, 503)},
-    openapi_extra={**needs(Permission.PLATFORM), "requestBody": body_of(TenantIn)},
-)
-async def create_tenant(request: Request, response: Response) -> TenantOut:
-    response.headers.update(UNPACKED)
-    state = state_of(request)
-    claims = await state.authenticator.require_platform(request)
-    body = await read_body(request, TenantIn)
-    tenant = await accounts.create_tenant(state.backends.control, body.name)
-    by = f"platform:{claims.subject}"
-    key, secret = await credentials.create_key(state.backends.keys, tenant, "first", (Role.ADMIN.value,), created_by=by)
-    return TenantOut(
-        tenant_id=tenant.id,
-        name=tenant.name,
-        key=KeyOut(client_id=key.id, client_secret=secret, roles=[Role(role) for role in key.roles]),
-    )
 
 
 @router.post(

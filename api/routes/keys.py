@@ -11,16 +11,15 @@ from api.auth import Access
 from api.models import read_body
 from api.openapi import answer, body_of, example_of, needs, problems
 from api.packing import UNPACKED
+from api.paging import PAGING, paging_of
 from api.schemas.keys import KeyChangeIn, KeyRecordOut, KeysOut, NewKeyIn, NewSecretOut, RotateIn, SecretOut
 from api.state import State, state_of
 from core import credentials, grants, instant
 from core.access import Permission
 from core.errors import NotFound, Unavailable
 from core.ports import ApiKey
-from core.query.parameters import limit_of, parameter_fault, single_of
 
 router = APIRouter(prefix="/keys", tags=["keys"])
-_LIMIT: Final = 50
 _EXAMPLE: Final[dict[str, Any]] = example_of(KeyRecordOut)
 _NEW: Final[dict[str, Any]] = example_of(NewSecretOut)
 _ROTATED: Final = _NEW | {
@@ -29,11 +28,6 @@ _ROTATED: Final = _NEW | {
         {"number": 2, "created_at": "2026-12-21T09:00:00.000000Z", "expires_at": None},
     ]
 }
-_LIST_PARAMETERS: Final = [
-    {"name": "limit", "in": "query", "schema": {"type": "integer", "minimum": 1, "maximum": 1000, "default": _LIMIT}},
-    {"name": "cursor", "in": "query", "schema": {"type": "string"}, "description": "`next_cursor` of the page before."},
-]
-_LISTED: Final = frozenset({"limit", "cursor"})
 _WRITES: Final = (400, 401, 403, 408, 413, 415, 422, 503)
 
 
@@ -71,18 +65,11 @@ async def make_key(request: Request, response: Response) -> NewSecretOut:
     summary="List the API keys",
     description="The newest first, revoked ones too: who made each, what it may, from where, when it was last used.",
     responses={**answer(200, {"data": [_EXAMPLE], "next_cursor": None}), **problems(400, 401, 403, 503)},
-    openapi_extra={**needs(Permission.MANAGE), "parameters": _LIST_PARAMETERS},
+    openapi_extra={**needs(Permission.MANAGE), "parameters": PAGING},
 )
 async def list_keys(request: Request) -> KeysOut:
     state, access = await _managing(request)
-    parameters = request.query_params.multi_items()
-    for name in {name for name, _ in parameters} - _LISTED:
-        raise parameter_fault(name, "is no parameter of a list", "unknown_parameter")
-    given = single_of(parameters, _LISTED)
-    before = given.get("cursor")
-    if before is not None and not credentials.KEY_ID.fullmatch(before):
-        raise parameter_fault("cursor", "must be the next_cursor of a page")
-    limit = limit_of(given.get("limit", str(_LIMIT)))
+    limit, before = paging_of(request, credentials.KEY_ID)
     found = await state.backends.keys.listing(access.scope, before=before, limit=limit + 1)
     next_cursor = found[limit - 1].id if len(found) > limit else None
     return KeysOut(data=[_out(key) for key in found[:limit]], next_cursor=next_cursor)

@@ -15,14 +15,13 @@ from api.models import read_body
 from api.openapi import answer, body_of, example_of, needs, problems
 from api.schemas.keys import PermissionSetIn, PermissionSetOut, PermissionSetsOut, SetName
 from api.state import State, state_of
-from core import grants
+from core import grants, tenancy
 from core.access import Permission, completed
-from core.errors import Conflict, FieldError, Invalid, NotFound, Overloaded, Unavailable
+from core.errors import Conflict, FieldError, Invalid, NotFound, Unavailable
 from core.tenant import Tenant
 
 router = APIRouter(prefix="/permission-sets", tags=["keys"])
 MAX_SETS: Final = 50
-_TRIES: Final = 5
 _SHOWN: Final = 5
 _EXAMPLE: Final[dict[str, Any]] = example_of(PermissionSetOut)
 _set_name: Final = TypeAdapter(SetName).validate_python
@@ -48,7 +47,7 @@ async def list_sets(request: Request) -> PermissionSetsOut:
     summary="Make or change a permission set",
     description="Within five seconds it holds for every key and token that has the set. It may allow no more than the "
     "caller has, and one that does may be changed by nobody who has less.",
-    responses={**answer(200, _EXAMPLE), **problems(400, 401, 403, 408, 409, 413, 415, 422, 429, 503)},
+    responses={**answer(200, _EXAMPLE), **problems(400, 401, 403, 408, 409, 413, 415, 422, 503)},
     openapi_extra={**needs(Permission.MANAGE), "requestBody": body_of(PermissionSetIn)},
 )
 async def put_set(request: Request, name: str) -> PermissionSetOut:
@@ -73,7 +72,7 @@ async def put_set(request: Request, name: str) -> PermissionSetOut:
     response_class=Response,
     summary="Delete a permission set",
     description="Refused while a key that is not revoked has it.",
-    responses={204: {"description": "Deleted"}, **problems(401, 403, 404, 409, 429, 503)},
+    responses={204: {"description": "Deleted"}, **problems(401, 403, 404, 409, 503)},
     openapi_extra=needs(Permission.MANAGE),
 )
 async def delete_set(request: Request, name: str) -> Response:
@@ -106,15 +105,11 @@ async def _read(state: State, access: Access) -> Tenant:
 
 
 async def _change(state: State, access: Access, change: Callable[[Tenant], Tenant]) -> Tenant:
-    for _ in range(_TRIES):
-        old = await _read(state, access)
-        new = change(old)
-        if await state.backends.control.replace_tenant(old, new):
-            # This process goes by it at once, the others within their two seconds.
-            with suppress(Unavailable):
-                await state.snapshots.refresh()
-            return new
-    raise Overloaded("the tenant is being changed by others; try again")
+    changed = await tenancy.change(state.backends.control, access.tenant.id, change)
+    # This process goes by it at once, the others within their two seconds.
+    with suppress(Unavailable):
+        await state.snapshots.refresh()
+    return changed
 
 
 def _check_name(name: str) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Protocol
@@ -92,6 +92,12 @@ class EventIndex(Protocol):
     async def extent(self, scope: TenantScope, query: EventQuery, target: Target) -> tuple[int, int] | None:
         """A range of microseconds, start inclusive, end exclusive, that holds the query's events by a time, and is
         longer at neither end than by a millisecond; None when none has that time."""
+
+    async def remove(self, scope: TenantScope, placement: str, ids: Collection[str]) -> int:
+        """Remove these events from the placement's live generation, for good and at once; how many were there.
+
+        Not visible to search within the refresh interval. Removing again is harmless.
+        """
 
     async def count(self, scope: TenantScope) -> int:
         """Searchable events of the tenant, after a refresh."""

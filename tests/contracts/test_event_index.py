@@ -245,3 +245,22 @@ async def test_a_write_block_is_blocked_and_passes(bench: Bench) -> None:
             await http.put(settings, json={"index.blocks.write": None})
     await bench.put([document])
     assert await bench.index.count(bench.scope) == 2
+
+
+async def test_what_is_removed_is_gone_and_the_rest_stays(bench: Bench) -> None:
+    tenant_id = bench.scope.tenant_id
+    assert await bench.index.remove(bench.scope, PLACEMENT, ["0" * 8]) == 0  # before there is any index
+    documents = [stamped({"action": "a"}, tenant_id, n) for n in range(5)]
+    await bench.put(documents)
+    gone = [document.id for document in documents[1:3]]
+    assert await bench.index.remove(bench.scope, PLACEMENT, [*gone, "0" * 8]) == 2
+    await bench.index.refresh(bench.scope)
+    assert set(await bench.ids()) == {document.id for document in documents} - set(gone)
+    assert await bench.index.remove(bench.scope, PLACEMENT, gone) == 0
+    assert await bench.put(documents[1:3]) == [INDEXED, INDEXED]
+    for names in (["a\n"], [documents[0].id, '"}}']):
+        with pytest.raises(ValueError, match="not an event's id"):
+            await bench.index.remove(bench.scope, PLACEMENT, names)
+    with pytest.raises(ValueError, match="not a placement"):
+        await bench.index.remove(bench.scope, "202611,other", [documents[0].id])
+    assert len(await bench.ids()) == 5

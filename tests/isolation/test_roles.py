@@ -74,6 +74,19 @@ SET: Final = {"json": {"permissions": ["logs:view"]}}
 SEARCH: Final = {"json": {"name": "asked", "query": "action=asked"}}
 
 
+def something_to_hold(admin: Client) -> dict[str, str]:
+    admin.get(f"/logs/{admin.ingest({'action': 'asked'})}", params={"wait": "20"})
+    return {}
+
+
+def a_hold(admin: Client) -> dict[str, str]:
+    something_to_hold(admin)
+    return {"hold_id": admin.post("/holds", json=HOLD["json"]).json()["id"]}
+
+
+HOLD: Final = {"json": {"search": {"query": {"field": "action", "equals": "asked"}}, "reason": "asked"}}
+
+
 def no_version(admin: Client) -> dict[str, str]:
     return {"version": "999"}
 
@@ -120,6 +133,10 @@ ROWS: Final[dict[tuple[str, str], Row]] = {
     ),
     ("get", "/api/v1/viewer-links"): Row("admin reader"),
     ("delete", "/api/v1/viewer-links/{link_id}"): Row("admin reader", 404, made=lambda admin: {"link_id": "0" * 32}),
+    ("post", "/api/v1/holds"): Row("admin", 201, HOLD, something_to_hold),
+    ("get", "/api/v1/holds"): Row("admin"),
+    ("get", "/api/v1/holds/{hold_id}"): Row("admin", made=a_hold),
+    ("post", "/api/v1/holds/{hold_id}/release"): Row("admin", 200, {"json": {"reason": "asked"}}, a_hold),
     # Its credentials are a key; whatever token comes along does not matter.
     ("post", "/api/v1/token"): Row("anyone", 400, {"json": {"grant_type": "x"}}),
     ("post", "/api/v1/keys"): Row("admin", 201, KEY),
@@ -131,7 +148,13 @@ ROWS: Final[dict[tuple[str, str], Row]] = {
     ("get", "/api/v1/permission-sets"): Row("admin"),
     ("put", "/api/v1/permission-sets/{name}"): Row("admin", 200, SET, a_set),
     ("delete", "/api/v1/permission-sets/{name}"): Row("admin", 204, made=a_set),
+    ("get", "/api/v1/tenants"): Row("platform"),
     ("post", "/api/v1/tenants"): Row("platform", 201, {"json": {"name": "made"}}),
+    ("get", "/api/v1/tenants/{tenant_id}"): Row("platform", made=the_tenant),
+    ("put", "/api/v1/tenants/{tenant_id}"): Row(
+        "platform", 200, {"json": {"name": "roles", "status": "active"}}, the_tenant
+    ),
+    ("patch", "/api/v1/tenants/{tenant_id}"): Row("platform", 200, {"json": {"name": "roles"}}, the_tenant),
     ("post", "/api/v1/tenants/{tenant_id}/tokens"): Row(
         "admin platform", 201, {"json": {"roles": ["reader"]}}, the_tenant
     ),

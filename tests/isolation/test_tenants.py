@@ -321,6 +321,25 @@ def viewer_links(pair: Pair) -> None:
         assert viewer.get(f"/logs/{pair.their_ids[0]}").status_code == 404
 
 
+HOLD: dict[str, Any] = {"search": {"query": {"field": "user_id", "equals": "ana"}}, "reason": "theirs"}
+
+
+def holds(pair: Pair) -> None:
+    """The other's events are not matched, its holds not listed, read or released."""
+    theirs = pair.theirs.post("/holds", json=HOLD).json()["id"]
+    mine = silent(pair, pair.mine.post("/holds", json=HOLD)).json()
+    assert mine["matched"] == EVENTS
+    of_theirs = {"query": {"field": "id", "equals": pair.their_ids}}
+    assert pair.mine.post("/holds", json=HOLD | {"search": of_theirs}).json()["code"] == "hold_matches_nothing"
+    listed = [hold["id"] for hold in silent(pair, pair.mine.get("/holds")).json()["data"]]
+    assert mine["id"] in listed
+    assert theirs not in listed
+    refused_as_unknown(pair, "GET", "/holds/{}", theirs)
+    refused_as_unknown(pair, "POST", "/holds/{}/release", theirs, json={"reason": "stolen"})
+    for client, hold in ((pair.mine, mine["id"]), (pair.theirs, theirs)):
+        assert client.post(f"/holds/{hold}/release", json={"reason": "done"}).status_code == 200
+
+
 def replace_catalogue(pair: Pair) -> None:
     before = pair.theirs.get("/catalogue").content
     answer = silent(pair, pair.mine.put("/catalogue", json={"mode": "off", "actions": {"mine": {}}}))
@@ -416,6 +435,21 @@ def create_tenant(pair: Pair) -> None:
     assert silent(pair, pair.mine.post("/tenants", json={"name": "third"})).status_code == 403
 
 
+def of_a_tenant(method: str, path: str = "/tenants/{}", **more: Any) -> Callable[[Pair], None]:
+    """No tenant's own affair: it is refused alike for its own id, another's and nobody's."""
+
+    def check(pair: Pair) -> None:
+        assert pair.mine.tenant is not None
+        assert pair.theirs.tenant is not None
+        ids = ("a" * 16, pair.mine.tenant.id, pair.theirs.tenant.id)
+        answers = [pair.mine.request(method, path.format(id_), headers=REQUEST, **more) for id_ in ids]
+        assert [answer.status_code for answer in answers] == [403] * 3
+        assert answers[0].content == answers[1].content == answers[2].content
+        assert _comparable(answers[0]) == _comparable(answers[2])
+
+    return check
+
+
 def issue_token(pair: Pair) -> None:
     assert pair.theirs.tenant is not None
     path, body = "/tenants/{}/tokens", {"roles": ["reader"]}
@@ -491,6 +525,10 @@ CASES: dict[tuple[str, str], Callable[[Pair], None]] = {
     ("get", "/api/v1/catalogue/versions/{version}"): catalogue,
     ("get", "/api/v1/catalogue/openapi.json"): catalogue,
     ("put", "/api/v1/catalogue"): replace_catalogue,
+    ("post", "/api/v1/holds"): holds,
+    ("get", "/api/v1/holds"): holds,
+    ("get", "/api/v1/holds/{hold_id}"): holds,
+    ("post", "/api/v1/holds/{hold_id}/release"): holds,
     ("post", "/api/v1/token"): exchange_key,
     ("post", "/api/v1/keys"): make_key,
     ("get", "/api/v1/keys"): list_keys,
@@ -501,7 +539,11 @@ CASES: dict[tuple[str, str], Callable[[Pair], None]] = {
     ("get", "/api/v1/permission-sets"): permission_sets,
     ("put", "/api/v1/permission-sets/{name}"): permission_sets,
     ("delete", "/api/v1/permission-sets/{name}"): permission_sets,
+    ("get", "/api/v1/tenants"): of_a_tenant("GET", "/tenants"),
     ("post", "/api/v1/tenants"): create_tenant,
+    ("get", "/api/v1/tenants/{tenant_id}"): of_a_tenant("GET"),
+    ("put", "/api/v1/tenants/{tenant_id}"): of_a_tenant("PUT", json={"name": "mine", "status": "active"}),
+    ("patch", "/api/v1/tenants/{tenant_id}"): of_a_tenant("PATCH", json={"status": "suspended"}),
     ("post", "/api/v1/tenants/{tenant_id}/tokens"): issue_token,
     ("get", "/api/v1/health"): tells_nothing("/api/v1/health"),
     ("get", "/api/v1/ready"): tells_nothing("/api/v1/ready"),

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import re
 import zlib
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from typing import Any, Final
 
 import msgspec
 
-from core.adapters.index import aggregation, answers, bulk, dsl, ladder, mapping
+from core.adapters.index import aggregation, answers, bulk, dsl, ladder, mapping, removal
 from core.adapters.index.client import DEADLINE, WRITE_DEADLINE, Client, error_of
 from core.adapters.index.derived import derived_fields, facet_fields
 from core.adapters.index.generations import Generations
@@ -160,6 +160,12 @@ class OpenSearchIndex:
             {"add": {"index": name, "alias": read_alias(tenant_id)}},
         ]
         await self._client.call("POST", "/_aliases", {}, _encode({"actions": add}), writes=True)
+
+    async def remove(self, scope: TenantScope, placement: str, ids: Collection[str]) -> int:
+        """See the port. Raises ValueError, and sends nothing, for a name that no placement or event has."""
+        if not PLACEMENT.fullmatch(placement):
+            raise ValueError(f"not a placement: {placement!r}")
+        return await removal.remove(self._client, write_alias(scope.tenant_id, placement), ids)
 
     async def search(
         self, scope: TenantScope, query: EventQuery, *, after: Position | None, limit: int, total_bound: int

@@ -19,6 +19,7 @@ VIEWERS: Final = "viewers"
 KEYS: Final = "keys"
 CATALOGUES: Final = "catalogues"
 CATALOGUE_HEADS: Final = "catalogue_heads"
+HOLDS: Final = "holds"
 
 _INDEXES: Final = {
     EVENTS: (("tenant_id", "timestamp", "_id"), ("tenant_id", "received_at", "_id")),
@@ -28,6 +29,7 @@ _INDEXES: Final = {
     CATALOGUES: (("tenant_id", "version"),),
     VIEWERS: (("tenant_id", "_id"),),
     KEYS: (("tenant_id", "_id"), ("bound",)),
+    HOLDS: (("tenant_id", "_id"),),
     JOBS: (("due_at",), ("expires_at",), ("tenant_id", "kind", "_id")),
 }
 
