@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Final, cast
 
 from starlette.requests import HTTPConnection, Request
 
@@ -11,10 +12,14 @@ from api.tokens import TokenVerifier
 from core import networks
 from core.access import Permission, permissions_of
 from core.errors import Forbidden, NotFound, Unauthenticated
+from core.limits import Limiter, Use
 from core.networks import Network
 from core.ports import AccessSnapshot
 from core.snapshots import Snapshots
 from core.tenant import Claims, Tenant, TenantScope, from_token
+
+USE: Final = "ocelot.use"
+"""Where a connection's scope holds what it uses."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +29,11 @@ class Access:
     scope: TenantScope
     tenant: Tenant
     claims: Claims
+
+
+def use_of(connection: HTTPConnection) -> Use:
+    """What the request uses, once its caller is known."""
+    return cast(Use, connection.scope[USE])
 
 
 def bearer_of(connection: HTTPConnection) -> str:
@@ -38,16 +48,34 @@ def bearer_of(connection: HTTPConnection) -> str:
 
 
 class Authenticator:
-    """Checks tokens, and what they may, by the newest of `snapshots`."""
+    """Checks tokens, and what they may, by the newest of `snapshots`, and how much of it by `limiter`."""
 
-    def __init__(self, verifier: TokenVerifier, snapshots: Snapshots, proxies: Proxies | None = None) -> None:
+    def __init__(
+        self,
+        verifier: TokenVerifier,
+        snapshots: Snapshots,
+        limiter: Limiter | None = None,
+        proxies: Proxies | None = None,
+    ) -> None:
         self._verifier = verifier
         self._snapshots = snapshots
+        self._limiter = limiter or Limiter()
         self._proxies = proxies or Proxies()
 
     async def tenant_access(self, request: Request, permission: Permission) -> Access:
-        """The caller's access to the tenant of its own token; raises `Unauthenticated` or `Forbidden`."""
-        return await self.token_access(request, bearer_of(request), permission)
+        """The caller's access to the tenant of its own token, and a request of its quotas used.
+
+        Raises `Unauthenticated`, `Forbidden` or `QuotaExceeded`.
+        """
+        access = await self.token_access(request, bearer_of(request), permission)
+        self.enter(request, access, permission)
+        return access
+
+    def enter(self, connection: HTTPConnection, access: Access, permission: Permission) -> Use:
+        """Let a request in by its quotas, or raise `QuotaExceeded`; `use_of` finds what it uses."""
+        use = connection.scope[USE] = self._limiter.use(access.tenant, access.scope.actor, permission)
+        use.enter()
+        return use
 
     async def token_access(self, connection: HTTPConnection, token: str, permission: Permission) -> Access:
         """The same for a token that was taken from elsewhere than the header."""

@@ -15,6 +15,7 @@ from core.errors import (
     NotFound,
     OcelotError,
     Overloaded,
+    QuotaExceeded,
     TooLarge,
     Unauthenticated,
     Unavailable,
@@ -108,5 +109,7 @@ def problem_of(error: Exception, request_id: str, *, extra: Mapping[str, Any] | 
     more: dict[str, Any] = dict(extra or {})
     if error.errors:
         more["errors"] = [msgspec.to_builtins(fault) for fault in error.errors]
+    if isinstance(error, QuotaExceeded):
+        more["violated-policies"] = [error.policy]  # as draft-ietf-httpapi-ratelimit-headers has it
     detail = error.public if isinstance(error, Unavailable) else error.message
     return problem(status, error.code, detail, request_id, extra=more, headers=headers)

@@ -29,8 +29,10 @@ from core.ports import (
     Parking,
     Queue,
     SavedSearches,
+    Usage,
 )
 from core.restriction import restricted
+from core.segments import Segments
 from core.settings import FileQueueSettings, Settings
 from core.viewers import ViewerLinks
 
@@ -57,7 +59,9 @@ class Backends:
     catalogues: Catalogues
     viewers: ViewerLinks
     keys: Keys
+    usage: Usage
     holds: Holds
+    segments: Segments
     breakers: dict[str, Breaker]
     """By dependency; the ports above are behind them. Those with a tenant's data know a viewer's filter as well."""
 
@@ -81,6 +85,8 @@ async def open_backends(settings: Settings) -> AsyncIterator[Backends]:
     from core.adapters.store.outbox import MongoOutbox
     from core.adapters.store.parking import MongoParking
     from core.adapters.store.searches import MongoSavedSearches
+    from core.adapters.store.segments import MongoSegments
+    from core.adapters.store.usage import MongoUsage
     from core.adapters.store.viewers import MongoViewerLinks
 
     async with AsyncExitStack() as stack:
@@ -112,6 +118,8 @@ async def open_backends(settings: Settings) -> AsyncIterator[Backends]:
             keys=restricted(guarded(MongoKeys(database), breakers["store"])),
             viewers=restricted(guarded(MongoViewerLinks(database), breakers["store"])),
             holds=restricted(guarded(MongoHolds(database), breakers["store"])),
+            usage=restricted(guarded(MongoUsage(database), breakers["store"])),
+            segments=restricted(guarded(MongoSegments(database), breakers["store"])),
             catalogues=restricted(guarded(MongoCatalogues(database), breakers["store"])),
             archive=_archive(settings),
             breakers=breakers,
@@ -123,9 +131,15 @@ def _archive(settings: Settings) -> Archive:
         from core.adapters.archive.absent import NoArchive
 
         return NoArchive()
+    from core.adapters.archive.keeping import Keeping
     from core.adapters.archive.objects import open_archive
 
-    return open_archive(settings.archive_url, region=settings.aws_region, endpoint=settings.archive_endpoint_url)
+    return open_archive(
+        settings.archive_url,
+        region=settings.aws_region,
+        endpoint=settings.archive_endpoint_url,
+        keeping=Keeping(settings.archive_class, settings.archive_lock_days, settings.archive_lock_mode),
+    )
 
 
 def _queue(settings: Settings) -> Queue:

@@ -16,12 +16,15 @@ from core.ports.pending import Outbox, OutboxEntry, Parked, Parking
 from core.ports.queue import Depth, Lease, Message, Queue
 from core.ports.searches import SavedSearch, SavedSearches
 from core.ports.store import Drained, EventStore, InsertOutcome, Stored, StorePage, StoreRow
+from core.ports.usage import Amounts, DayUsage, Part, Usage
 
 __all__ = [
     "AccessSnapshot",
+    "Amounts",
     "ApiKey",
     "Archive",
     "Control",
+    "DayUsage",
     "Depth",
     "Drained",
     "EventFeed",
@@ -44,6 +47,7 @@ __all__ = [
     "OutboxEntry",
     "Parked",
     "Parking",
+    "Part",
     "Queue",
     "Reading",
     "Rebuilding",
@@ -53,5 +57,6 @@ __all__ = [
     "StorePage",
     "StoreRow",
     "Stored",
+    "Usage",
     "Watch",
 ]

@@ -19,7 +19,11 @@ VIEWERS: Final = "viewers"
 KEYS: Final = "keys"
 CATALOGUES: Final = "catalogues"
 CATALOGUE_HEADS: Final = "catalogue_heads"
+USAGE: Final = "usage"
+PROCESSES: Final = "processes"
+KEY_QUOTAS: Final = "key_quotas"
 HOLDS: Final = "holds"
+SEGMENTS: Final = "segments"
 
 _INDEXES: Final = {
     EVENTS: (("tenant_id", "timestamp", "_id"), ("tenant_id", "received_at", "_id")),
@@ -29,7 +33,9 @@ _INDEXES: Final = {
     CATALOGUES: (("tenant_id", "version"),),
     VIEWERS: (("tenant_id", "_id"),),
     KEYS: (("tenant_id", "_id"), ("bound",)),
+    USAGE: (("shared_at",), ("expires_at",)),
     HOLDS: (("tenant_id", "_id"),),
+    SEGMENTS: (("tenant_id", "first_at", "first_id"), ("restored_until",)),
     JOBS: (("due_at",), ("expires_at",), ("tenant_id", "kind", "_id")),
 }
 
