@@ -66,6 +66,7 @@ async def _cost(store: Any, index: Any, batches: Sequence[Sequence[Delivery]]) -
         parking=cast("Parking", nothing),
         outbox=cast("Outbox", None),
         ledger=cast("Ledger", nothing),
+        tombstones=TombstoneSource(cast("Tombstones", nothing)),
     )
     costs = []
     for deliveries in batches:

@@ -26,8 +26,10 @@ from core.ports import (
     Ledger,
     Outbox,
     Parking,
+    Purge,
     Queue,
     SavedSearches,
+    Tombstones,
 )
 from core.restriction import restricted
 from core.settings import FileQueueSettings, Settings
@@ -56,6 +58,8 @@ class Backends:
     catalogues: Catalogues
     viewers: ViewerLinks
     holds: Holds
+    tombstones: Tombstones
+    purge: Purge
     breakers: dict[str, Breaker]
     """By dependency; the ports above are behind them. Those with a tenant's data know a viewer's filter as well."""
 
@@ -77,7 +81,9 @@ async def open_backends(settings: Settings) -> AsyncIterator[Backends]:
     from core.adapters.store.ledger import MongoLedger
     from core.adapters.store.outbox import MongoOutbox
     from core.adapters.store.parking import MongoParking
+    from core.adapters.store.purge import MongoPurge
     from core.adapters.store.searches import MongoSavedSearches
+    from core.adapters.store.tombstones import MongoTombstones
     from core.adapters.store.viewers import MongoViewerLinks
 
     async with AsyncExitStack() as stack:
@@ -108,6 +114,8 @@ async def open_backends(settings: Settings) -> AsyncIterator[Backends]:
             jobs=restricted(guarded(MongoJobs(database), breakers["store"])),
             viewers=restricted(guarded(MongoViewerLinks(database), breakers["store"])),
             holds=restricted(guarded(MongoHolds(database), breakers["store"])),
+            tombstones=guarded(MongoTombstones(database), breakers["store"]),
+            purge=restricted(guarded(MongoPurge(database), breakers["store"])),
             catalogues=restricted(guarded(MongoCatalogues(database), breakers["store"])),
             archive=_archive(settings),
             breakers=breakers,

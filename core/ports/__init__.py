@@ -12,6 +12,7 @@ from core.ports.feed import EventFeed, FeedEvent, Reading, Watch
 from core.ports.index import EventIndex, Generation, Hit, HitPage, IndexDocument, IndexOutcome
 from core.ports.ledger import Heartbeat, Ledger, Rebuilding, Receipt
 from core.ports.pending import Outbox, OutboxEntry, Parked, Parking
+from core.ports.purge import Person, Purge, Tombstone, Tombstones
 from core.ports.queue import Depth, Lease, Message, Queue
 from core.ports.searches import SavedSearch, SavedSearches
 from core.ports.store import Drained, EventStore, InsertOutcome, Stored, StorePage, StoreRow
@@ -41,6 +42,8 @@ __all__ = [
     "OutboxEntry",
     "Parked",
     "Parking",
+    "Person",
+    "Purge",
     "Queue",
     "Reading",
     "Rebuilding",
@@ -50,5 +53,7 @@ __all__ = [
     "StorePage",
     "StoreRow",
     "Stored",
+    "Tombstone",
+    "Tombstones",
     "Watch",
 ]
