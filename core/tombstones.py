@@ -1,4 +1,4 @@
-"""What a consumer must drop: events of tenants that are deleted and of persons who are erased, however late they come."""
+"""What a consumer must drop, however late it comes: events of deleted tenants and of erased persons."""
 
 from __future__ import annotations
 

@@ -32,6 +32,7 @@ from core.ports import (
     Tombstones,
 )
 from core.restriction import restricted
+from core.segments import Segments
 from core.settings import FileQueueSettings, Settings
 from core.viewers import ViewerLinks
 
@@ -60,6 +61,7 @@ class Backends:
     holds: Holds
     tombstones: Tombstones
     purge: Purge
+    segments: Segments
     breakers: dict[str, Breaker]
     """By dependency; the ports above are behind them. Those with a tenant's data know a viewer's filter as well."""
 
@@ -83,6 +85,7 @@ async def open_backends(settings: Settings) -> AsyncIterator[Backends]:
     from core.adapters.store.parking import MongoParking
     from core.adapters.store.purge import MongoPurge
     from core.adapters.store.searches import MongoSavedSearches
+    from core.adapters.store.segments import MongoSegments
     from core.adapters.store.tombstones import MongoTombstones
     from core.adapters.store.viewers import MongoViewerLinks
 
@@ -116,6 +119,7 @@ async def open_backends(settings: Settings) -> AsyncIterator[Backends]:
             holds=restricted(guarded(MongoHolds(database), breakers["store"])),
             tombstones=guarded(MongoTombstones(database), breakers["store"]),
             purge=restricted(guarded(MongoPurge(database), breakers["store"])),
+            segments=restricted(guarded(MongoSegments(database), breakers["store"])),
             catalogues=restricted(guarded(MongoCatalogues(database), breakers["store"])),
             archive=_archive(settings),
             breakers=breakers,
@@ -127,9 +131,15 @@ def _archive(settings: Settings) -> Archive:
         from core.adapters.archive.absent import NoArchive
 
         return NoArchive()
+    from core.adapters.archive.keeping import Keeping
     from core.adapters.archive.objects import open_archive
 
-    return open_archive(settings.archive_url, region=settings.aws_region, endpoint=settings.archive_endpoint_url)
+    return open_archive(
+        settings.archive_url,
+        region=settings.aws_region,
+        endpoint=settings.archive_endpoint_url,
+        keeping=Keeping(settings.archive_class, settings.archive_lock_days, settings.archive_lock_mode),
+    )
 
 
 def _queue(settings: Settings) -> Queue:

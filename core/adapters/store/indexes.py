@@ -20,6 +20,7 @@ CATALOGUES: Final = "catalogues"
 CATALOGUE_HEADS: Final = "catalogue_heads"
 HOLDS: Final = "holds"
 TOMBSTONES: Final = "tombstones"
+SEGMENTS: Final = "segments"
 
 _INDEXES: Final = {
     EVENTS: (("tenant_id", "timestamp", "_id"), ("tenant_id", "received_at", "_id")),
@@ -30,6 +31,7 @@ _INDEXES: Final = {
     VIEWERS: (("tenant_id", "_id"),),
     HOLDS: (("tenant_id", "_id"),),
     TOMBSTONES: (("standing_since",),),
+    SEGMENTS: (("tenant_id", "first_at", "first_id"), ("restored_until",)),
     JOBS: (("due_at",), ("expires_at",), ("tenant_id", "kind", "_id")),
 }
 
