@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Final, cast
 
 from starlette.requests import HTTPConnection, Request
 
 from api.tokens import TokenVerifier
 from core.access import Permission, permissions_of
 from core.errors import Forbidden, NotFound, Unauthenticated
+from core.limits import Limiter, Use
 from core.snapshots import Snapshots
 from core.tenant import Claims, Tenant, TenantScope, from_token
+
+USE: Final = "ocelot.use"
+"""Where a connection's scope holds what it uses."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,6 +24,11 @@ class Access:
 
     scope: TenantScope
     tenant: Tenant
+
+
+def use_of(connection: HTTPConnection) -> Use:
+    """What the request uses, once its caller is known."""
+    return cast(Use, connection.scope[USE])
 
 
 def bearer_of(connection: HTTPConnection) -> str:
@@ -33,15 +43,27 @@ def bearer_of(connection: HTTPConnection) -> str:
 
 
 class Authenticator:
-    """Checks tokens, and what they may, by the newest of `snapshots`."""
+    """Checks tokens, and what they may, by the newest of `snapshots`, and how much of it by `limiter`."""
 
-    def __init__(self, verifier: TokenVerifier, snapshots: Snapshots) -> None:
+    def __init__(self, verifier: TokenVerifier, snapshots: Snapshots, limiter: Limiter | None = None) -> None:
         self._verifier = verifier
         self._snapshots = snapshots
+        self._limiter = limiter or Limiter()
 
     async def tenant_access(self, request: Request, permission: Permission) -> Access:
-        """The caller's access to the tenant of its own token; raises `Unauthenticated` or `Forbidden`."""
-        return await self.token_access(bearer_of(request), permission)
+        """The caller's access to the tenant of its own token, and a request of its quotas used.
+
+        Raises `Unauthenticated`, `Forbidden` or `QuotaExceeded`.
+        """
+        access = await self.token_access(bearer_of(request), permission)
+        self.enter(request, access, permission)
+        return access
+
+    def enter(self, connection: HTTPConnection, access: Access, permission: Permission) -> Use:
+        """Let a request in by its quotas, or raise `QuotaExceeded`; `use_of` finds what it uses."""
+        use = connection.scope[USE] = self._limiter.use(access.tenant, access.scope.actor, permission)
+        use.enter()
+        return use
 
     async def token_access(self, token: str, permission: Permission) -> Access:
         """The same for a token that was taken from elsewhere than the header."""

@@ -56,6 +56,7 @@ from core.errors import OcelotError
 from core.export.source import Source
 from core.ingest import Ingest
 from core.keys import signing_key_pem
+from core.limits import Limiter, Sharing
 from core.search import Search
 from core.settings import BadSettings, Settings, load
 from core.snapshots import Snapshots
@@ -148,10 +149,13 @@ def _lifespan(settings: Settings) -> Callable[[FastAPI], Any]:
             app.state.ocelot = state
             # Before the first envelope, so that the ledger knows the producer from the start.
             await _beat(state)
+            with suppress(OcelotError):
+                await state.sharing.round()  # what is used up elsewhere is not given out here
             tasks = [
                 asyncio.create_task(state.snapshots.refresh_forever()),
                 asyncio.create_task(state.catalogues.refresh_forever()),
                 asyncio.create_task(_beat_forever(state)),
+                asyncio.create_task(state.sharing.run_forever()),
             ]
             # What was made until now stays: a full collection took 50 ms to walk over it, in which nobody was served.
             gc.collect()
@@ -162,6 +166,7 @@ def _lifespan(settings: Settings) -> Callable[[FastAPI], Any]:
             await state.commit.drain()
             for task in tasks:
                 task.cancel()
+            await state.sharing.end()
             await _beat(state, ended=True)
 
     return lifespan
@@ -178,11 +183,13 @@ def _state(settings: Settings, backends: Backends, key: SigningKey) -> State:
     search = Search(backends.store, backends.index, backends.ledger, total_bound=settings.total_bound)
     catalogues = CatalogueCache(backends.catalogues)
     snapshots = Snapshots(backends.control)
+    limiter = Limiter()
+    limiter.quotas_of = snapshots.quotas
     return State(
         settings=settings,
         backends=backends,
         snapshots=snapshots,
-        authenticator=Authenticator(verifier, snapshots),
+        authenticator=Authenticator(verifier, snapshots, limiter),
         issuer=TokenIssuer(key, settings.issuer, settings.audience),
         admission=Admission(settings.max_in_flight_bytes, settings.max_tenant_in_flight_bytes),
         commit=commit,
@@ -198,6 +205,8 @@ def _state(settings: Settings, backends: Backends, key: SigningKey) -> State:
             backends.ledger,
             Limits(streams=settings.max_streams, tenant_streams=settings.max_tenant_streams),
         ),
+        limiter=limiter,
+        sharing=Sharing(limiter, backends.usage),
         strangers=asyncio.Semaphore(stream.MAX_STRANGERS),
     )
 

@@ -15,6 +15,7 @@ from core.errors import (
     NotFound,
     OcelotError,
     Overloaded,
+    QuotaExceeded,
     TooLarge,
     Unauthenticated,
     Unavailable,
@@ -105,5 +106,7 @@ def problem_of(error: Exception, request_id: str) -> Response:
     extra: dict[str, Any] = {}
     if error.errors:
         extra["errors"] = [msgspec.to_builtins(fault) for fault in error.errors]
+    if isinstance(error, QuotaExceeded):
+        extra["violated-policies"] = [error.policy]  # as draft-ietf-httpapi-ratelimit-headers has it
     detail = error.public if isinstance(error, Unavailable) else error.message
     return problem(status, error.code, detail, request_id, extra=extra, headers=headers)

@@ -16,6 +16,7 @@ from core.catalogue import CatalogueCache
 from core.commit import GroupCommit
 from core.export.source import Source
 from core.ingest import Ingest
+from core.limits import Limiter, Sharing
 from core.search import Search
 from core.settings import Settings
 from core.snapshots import Snapshots
@@ -41,6 +42,8 @@ class State:
     exports: Source
     export_slots: ExportSlots
     streams: StreamHub
+    limiter: Limiter
+    sharing: Sharing
     strangers: asyncio.Semaphore
     """WebSockets that have not shown a token yet."""
 

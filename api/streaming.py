@@ -10,9 +10,10 @@ from dataclasses import dataclass
 from typing import Any, Final, TypeAlias
 
 import msgspec
+from starlette.requests import HTTPConnection
 
 from api.auth import Access
-from api.state import State
+from api.state import State, state_of
 from core import instant, query, telemetry
 from core.access import Permission
 from core.errors import FieldError, Invalid, InvalidQuery, OcelotError, Unavailable
@@ -148,10 +149,12 @@ class Stream:
 
 
 async def open_stream(
-    state: State, token: str, parameters: Sequence[tuple[str, str]], last_event_id: str | None
+    connection: HTTPConnection, token: str, parameters: Sequence[tuple[str, str]], last_event_id: str | None
 ) -> Stream:
     """A stream for the token's tenant; raises as the request's answer should be. `run` it, which also closes it."""
+    state = state_of(connection)
     access = await state.authenticator.token_access(token, Permission.READ)
+    state.authenticator.enter(connection, access, Permission.READ)
     asked = query_of([(name, value) for name, value in parameters if name != "fields"])
     written = [value for name, value in parameters if name == "fields"]
     projection = Projection.parse(written) if written else None

@@ -10,6 +10,7 @@ from typing import Final
 from core.errors import OcelotError
 from core.ports import AccessSnapshot, Control
 from core.tenant import Tenant
+from core.tenant_settings import UNLIMITED, Quotas
 
 log = logging.getLogger(__name__)
 REFRESH_SECONDS: Final = 2.0
@@ -56,6 +57,11 @@ class Snapshots:
         if tenant_id not in snapshot.tenants:
             snapshot = await self._read_since(asked)
         return snapshot.tenants.get(tenant_id)
+
+    def quotas(self, tenant_id: str) -> Quotas:
+        """A tenant's quotas, as far as is known without a read."""
+        tenant = self.newest.tenants.get(tenant_id) if self.newest is not None else None
+        return UNLIMITED if tenant is None else tenant.quotas
 
     async def refresh(self) -> AccessSnapshot:
         """Read now; the last one stays when the store does not answer, which raises `Unavailable`."""

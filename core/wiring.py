@@ -30,6 +30,7 @@ from core.ports import (
     Queue,
     SavedSearches,
     Tombstones,
+    Usage,
 )
 from core.restriction import restricted
 from core.segments import Segments
@@ -58,6 +59,7 @@ class Backends:
     searches: SavedSearches
     catalogues: Catalogues
     viewers: ViewerLinks
+    usage: Usage
     holds: Holds
     tombstones: Tombstones
     purge: Purge
@@ -87,6 +89,7 @@ async def open_backends(settings: Settings) -> AsyncIterator[Backends]:
     from core.adapters.store.searches import MongoSavedSearches
     from core.adapters.store.segments import MongoSegments
     from core.adapters.store.tombstones import MongoTombstones
+    from core.adapters.store.usage import MongoUsage
     from core.adapters.store.viewers import MongoViewerLinks
 
     async with AsyncExitStack() as stack:
@@ -119,6 +122,7 @@ async def open_backends(settings: Settings) -> AsyncIterator[Backends]:
             holds=restricted(guarded(MongoHolds(database), breakers["store"])),
             tombstones=guarded(MongoTombstones(database), breakers["store"]),
             purge=restricted(guarded(MongoPurge(database), breakers["store"])),
+            usage=restricted(guarded(MongoUsage(database), breakers["store"])),
             segments=restricted(guarded(MongoSegments(database), breakers["store"])),
             catalogues=restricted(guarded(MongoCatalogues(database), breakers["store"])),
             archive=_archive(settings),

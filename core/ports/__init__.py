@@ -16,12 +16,15 @@ from core.ports.purge import Person, Purge, Tombstone, Tombstones
 from core.ports.queue import Depth, Lease, Message, Queue
 from core.ports.searches import SavedSearch, SavedSearches
 from core.ports.store import Drained, EventStore, InsertOutcome, Stored, StorePage, StoreRow
+from core.ports.usage import Amounts, DayUsage, Part, Usage
 
 __all__ = [
     "AccessSnapshot",
+    "Amounts",
     "ApiKey",
     "Archive",
     "Control",
+    "DayUsage",
     "Depth",
     "Drained",
     "EventFeed",
@@ -42,6 +45,7 @@ __all__ = [
     "OutboxEntry",
     "Parked",
     "Parking",
+    "Part",
     "Person",
     "Purge",
     "Queue",
@@ -55,5 +59,6 @@ __all__ = [
     "Stored",
     "Tombstone",
     "Tombstones",
+    "Usage",
     "Watch",
 ]

@@ -18,6 +18,9 @@ JOBS: Final = "jobs"
 VIEWERS: Final = "viewers"
 CATALOGUES: Final = "catalogues"
 CATALOGUE_HEADS: Final = "catalogue_heads"
+USAGE: Final = "usage"
+PROCESSES: Final = "processes"
+KEY_QUOTAS: Final = "key_quotas"
 HOLDS: Final = "holds"
 TOMBSTONES: Final = "tombstones"
 SEGMENTS: Final = "segments"
@@ -29,6 +32,7 @@ _INDEXES: Final = {
     RECEIPTS: (("producer", "sequence"), ("done_at",)),
     CATALOGUES: (("tenant_id", "version"),),
     VIEWERS: (("tenant_id", "_id"),),
+    USAGE: (("shared_at",), ("expires_at",)),
     HOLDS: (("tenant_id", "_id"),),
     TOMBSTONES: (("standing_since",),),
     SEGMENTS: (("tenant_id", "first_at", "first_id"), ("restored_until",)),
