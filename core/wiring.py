@@ -27,8 +27,10 @@ from core.ports import (
     Ledger,
     Outbox,
     Parking,
+    Purge,
     Queue,
     SavedSearches,
+    Tombstones,
     Usage,
 )
 from core.restriction import restricted
@@ -61,6 +63,8 @@ class Backends:
     keys: Keys
     usage: Usage
     holds: Holds
+    tombstones: Tombstones
+    purge: Purge
     segments: Segments
     breakers: dict[str, Breaker]
     """By dependency; the ports above are behind them. Those with a tenant's data know a viewer's filter as well."""
@@ -84,8 +88,10 @@ async def open_backends(settings: Settings) -> AsyncIterator[Backends]:
     from core.adapters.store.ledger import MongoLedger
     from core.adapters.store.outbox import MongoOutbox
     from core.adapters.store.parking import MongoParking
+    from core.adapters.store.purge import MongoPurge
     from core.adapters.store.searches import MongoSavedSearches
     from core.adapters.store.segments import MongoSegments
+    from core.adapters.store.tombstones import MongoTombstones
     from core.adapters.store.usage import MongoUsage
     from core.adapters.store.viewers import MongoViewerLinks
 
@@ -118,6 +124,8 @@ async def open_backends(settings: Settings) -> AsyncIterator[Backends]:
             keys=restricted(guarded(MongoKeys(database), breakers["store"])),
             viewers=restricted(guarded(MongoViewerLinks(database), breakers["store"])),
             holds=restricted(guarded(MongoHolds(database), breakers["store"])),
+            tombstones=guarded(MongoTombstones(database), breakers["store"]),
+            purge=restricted(guarded(MongoPurge(database), breakers["store"])),
             usage=restricted(guarded(MongoUsage(database), breakers["store"])),
             segments=restricted(guarded(MongoSegments(database), breakers["store"])),
             catalogues=restricted(guarded(MongoCatalogues(database), breakers["store"])),

@@ -13,6 +13,7 @@ from core.ports.index import EventIndex, Generation, Hit, HitPage, IndexDocument
 from core.ports.keys import ApiKey, Keys, KeySecret
 from core.ports.ledger import Heartbeat, Ledger, Rebuilding, Receipt
 from core.ports.pending import Outbox, OutboxEntry, Parked, Parking
+from core.ports.purge import Person, Purge, Tombstone, Tombstones
 from core.ports.queue import Depth, Lease, Message, Queue
 from core.ports.searches import SavedSearch, SavedSearches
 from core.ports.store import Drained, EventStore, InsertOutcome, Stored, StorePage, StoreRow
@@ -48,6 +49,8 @@ __all__ = [
     "Parked",
     "Parking",
     "Part",
+    "Person",
+    "Purge",
     "Queue",
     "Reading",
     "Rebuilding",
@@ -57,6 +60,8 @@ __all__ = [
     "StorePage",
     "StoreRow",
     "Stored",
+    "Tombstone",
+    "Tombstones",
     "Usage",
     "Watch",
 ]

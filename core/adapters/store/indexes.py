@@ -23,6 +23,7 @@ USAGE: Final = "usage"
 PROCESSES: Final = "processes"
 KEY_QUOTAS: Final = "key_quotas"
 HOLDS: Final = "holds"
+TOMBSTONES: Final = "tombstones"
 SEGMENTS: Final = "segments"
 
 _INDEXES: Final = {
@@ -35,6 +36,7 @@ _INDEXES: Final = {
     KEYS: (("tenant_id", "_id"), ("bound",)),
     USAGE: (("shared_at",), ("expires_at",)),
     HOLDS: (("tenant_id", "_id"),),
+    TOMBSTONES: (("standing_since",),),
     SEGMENTS: (("tenant_id", "first_at", "first_id"), ("restored_until",)),
     JOBS: (("due_at",), ("expires_at",), ("tenant_id", "kind", "_id")),
 }
