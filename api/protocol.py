@@ -7,7 +7,7 @@ import socket
 import uuid
 from collections.abc import Awaitable, Callable
 from http import HTTPStatus
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import uvicorn
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
@@ -68,7 +68,7 @@ class BoundedProtocol(HttpToolsProtocol):
         before = self.cycle
         super().on_headers_complete()
         if self.cycle is not None and self.cycle is not before:
-            self.cycle.transport = OneWrite(self.transport, self.loop)
+            self.cycle.transport = cast(asyncio.Transport, OneWrite(self.transport, self.loop))
 
     def on_body(self, body: bytes) -> None:
         self._fruitless = 0
@@ -78,7 +78,9 @@ class BoundedProtocol(HttpToolsProtocol):
         self._fruitless = 0
         super().on_message_complete()
         if self.cycle is not None:
-            self.cycle.scope[WHOLE] = True  # mostly before the application is called, and of no use after
+            cast(dict[str, Any], self.cycle.scope)[WHOLE] = (
+                True  # mostly before the application is called, and of no use after
+            )
 
     def handle_websocket_upgrade(self) -> None:
         self._over = True
