@@ -24,6 +24,7 @@ from core.export.source import Source
 from core.jobs import EXPORT, REINDEX
 from core.settings import BadSettings, Settings, load
 from core.snapshots import Snapshots
+from core.tombstones import TombstoneSource
 from core.wiring import Backends, open_backends
 
 log = logging.getLogger(__name__)
@@ -40,6 +41,7 @@ async def consume(settings: Settings) -> None:
             parking=backends.parking,
             outbox=backends.outbox,
             ledger=backends.ledger,
+            tombstones=TombstoneSource(backends.tombstones),
             index_patience=settings.index_patience,
         )
         loop = Loop(
