@@ -15,6 +15,7 @@ from api.schemas.holds import HoldIn, ReleaseIn
 from api.schemas.jobs import ExportIn
 from api.schemas.keys import KeyChangeIn, NewKeyIn, PermissionSetIn, RotateIn
 from api.schemas.reindex import ReindexIn
+from api.schemas.retention import RestoreIn
 from api.schemas.searches import SavedSearchIn, SearchIn
 from api.schemas.tenants import TenantIn, TenantPatchIn, TenantSettingsIn
 from api.schemas.viewers import ViewerLinkIn
@@ -113,6 +114,7 @@ _BODIES: Final[tuple[type[BaseModel], ...]] = (
     PermissionSetIn,
     ReindexIn,
     ReleaseIn,
+    RestoreIn,
     RotateIn,
     SavedSearchIn,
     SearchIn,

@@ -38,7 +38,6 @@ SECOND = 1_000_000
 DAY = 86_400 * SECOND
 NOW = instant.parse("2026-06-15T12:00:00Z")[0]
 BEFORE = instant.parse("2026-05-10T00:00:00Z")[0]
-_numbers = itertools.count(1)
 
 
 class Killed(Exception):
@@ -122,6 +121,7 @@ class World:
         self.steps = 0
         self.kill_at = 0
         self.kill_before = True
+        self._numbers = itertools.count(1000)
 
     async def tenant_of(self, tenant_id: str) -> Tenant | None:
         return self.tenant if tenant_id == self.tenant.id else None
@@ -141,7 +141,7 @@ class World:
         return [row.id for row in rows]
 
     def _row(self, at: int, user: str, key: str | None) -> StoreRow:
-        number = next(_numbers)
+        number = next(self._numbers)
         event_id = uuid7s(at, 1)[0] if key is None else f"00000000-0000-8000-8000-{int(key):012}"
         event = {
             "id": event_id, "tenant_id": self.tenant.id, "timestamp": instant.to_text(at - number),
