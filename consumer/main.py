@@ -40,6 +40,7 @@ async def consume(settings: Settings) -> None:
             parking=backends.parking,
             outbox=backends.outbox,
             ledger=backends.ledger,
+            accounts=backends.accounts,
             index_patience=settings.index_patience,
         )
         loop = Loop(

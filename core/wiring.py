@@ -17,6 +17,7 @@ from core.errors import Unavailable
 from core.facet_source import FacetSource
 from core.jobs import Jobs
 from core.ports import (
+    Accounts,
     Archive,
     Control,
     EventFeed,
@@ -46,6 +47,7 @@ class Backends:
     parking: Parking
     outbox: Outbox
     ledger: Ledger
+    accounts: Accounts
     control: Control
     index: EventIndex
     feed: EventFeed
@@ -66,6 +68,7 @@ async def open_backends(settings: Settings) -> AsyncIterator[Backends]:
     index need not be up.
     """
     from core.adapters.index.opensearch import open_index
+    from core.adapters.store.accounts import MongoAccounts
     from core.adapters.store.catalogues import MongoCatalogues
     from core.adapters.store.client import open_client
     from core.adapters.store.events import MongoEventStore
@@ -98,6 +101,7 @@ async def open_backends(settings: Settings) -> AsyncIterator[Backends]:
             parking=guarded(MongoParking(database), breakers["store"]),
             outbox=guarded(MongoOutbox(database), breakers["store"]),
             ledger=guarded(MongoLedger(database), breakers["store"]),
+            accounts=restricted(guarded(MongoAccounts(database), breakers["store"])),
             control=control,
             index=restricted(guarded(index, breakers["index"])),
             feed=restricted(MongoEventFeed(database)),

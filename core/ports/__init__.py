@@ -6,17 +6,21 @@ when it answers but takes no writes). Nothing here retries: retries are the call
 
 from __future__ import annotations
 
+from core.ports.accounts import Account, Accounts, Tally
 from core.ports.archive import Archive
 from core.ports.control import AccessSnapshot, ApiKey, Control
 from core.ports.feed import EventFeed, FeedEvent, Reading, Watch
 from core.ports.index import EventIndex, Generation, Hit, HitPage, IndexDocument, IndexOutcome
-from core.ports.ledger import Heartbeat, Ledger, Rebuilding, Receipt
+from core.ports.ledger import Heartbeat, Hole, Ledger, Rebuilding, Receipt
 from core.ports.pending import Outbox, OutboxEntry, Parked, Parking
 from core.ports.queue import Depth, Lease, Message, Queue
 from core.ports.searches import SavedSearch, SavedSearches
 from core.ports.store import Drained, EventStore, InsertOutcome, Stored, StorePage, StoreRow
 
 __all__ = [
+    "Account",
+    "Accounts",
+    "Tally",
     "AccessSnapshot",
     "ApiKey",
     "Archive",
@@ -31,6 +35,7 @@ __all__ = [
     "Heartbeat",
     "Hit",
     "HitPage",
+    "Hole",
     "IndexDocument",
     "IndexOutcome",
     "InsertOutcome",

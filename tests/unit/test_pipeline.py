@@ -15,7 +15,7 @@ from core import telemetry
 from core.envelope import Record
 from core.errors import Blocked, Unavailable, UndecodableEnvelope
 from core.ports import OutboxEntry
-from tests.unit.ports import AT, TENANT, Index, Ledger, Outbox, Parking, Store, anything, envelope, record
+from tests.unit.ports import AT, TENANT, Accounts, Index, Ledger, Outbox, Parking, Store, anything, envelope, record
 
 OTHER = "bbbbbbbb"
 
@@ -28,10 +28,11 @@ class World:
     def __init__(self) -> None:
         self.now = 0.0
         self.store, self.index, self.parking = Store(), Index(), Parking()
-        self.outbox, self.ledger = Outbox(), Ledger()
+        self.outbox, self.ledger, self.accounts = Outbox(), Ledger(), Accounts()
         self.pipeline = Pipeline(
             store=anything(self.store), index=anything(self.index), parking=anything(self.parking),
-            outbox=anything(self.outbox), ledger=anything(self.ledger), index_patience=60.0, clock=lambda: self.now,
+            outbox=anything(self.outbox), ledger=anything(self.ledger),
+            accounts=anything(self.accounts), index_patience=60.0, clock=lambda: self.now,
         )  # fmt: skip
 
     async def take(self, *bodies: bytes) -> list[Exception | None]:
