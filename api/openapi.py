@@ -11,6 +11,7 @@ from api.schemas.access import TenantIn, TokenIn
 from api.schemas.catalogue import CatalogueIn
 from api.schemas.events import BulkEventIn, EventIn, Problem
 from api.schemas.facets import FacetsIn
+from api.schemas.holds import HoldIn, ReleaseIn
 from api.schemas.jobs import ExportIn
 from api.schemas.reindex import ReindexIn
 from api.schemas.searches import SavedSearchIn, SearchIn
@@ -104,7 +105,9 @@ _BODIES: Final[tuple[type[BaseModel], ...]] = (
     CatalogueIn,
     ExportIn,
     FacetsIn,
+    HoldIn,
     ReindexIn,
+    ReleaseIn,
     SavedSearchIn,
     SearchIn,
     TenantIn,

@@ -57,6 +57,7 @@ _STATUS_OF_CODE: Final = {
     "invalid_event": 422,
     "bad_catalogue": 422,
     "precondition_failed": 412,
+    "hold_matches_nothing": 422,
     "invalid_request": 422,
     "too_deep": 422,
     "key_conflict": 409,

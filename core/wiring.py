@@ -15,6 +15,7 @@ from core.breaker import Breaker, guarded
 from core.catalogue import Catalogues
 from core.errors import Unavailable
 from core.facet_source import FacetSource
+from core.holds import Holds
 from core.jobs import Jobs
 from core.ports import (
     Accounts,
@@ -56,6 +57,7 @@ class Backends:
     searches: SavedSearches
     catalogues: Catalogues
     viewers: ViewerLinks
+    holds: Holds
     breakers: dict[str, Breaker]
     """By dependency; the ports above are behind them. Those with a tenant's data know a viewer's filter as well."""
 
@@ -73,6 +75,7 @@ async def open_backends(settings: Settings) -> AsyncIterator[Backends]:
     from core.adapters.store.client import open_client
     from core.adapters.store.events import MongoEventStore
     from core.adapters.store.feed import MongoEventFeed
+    from core.adapters.store.holds import MongoHolds
     from core.adapters.store.jobs import MongoJobs
     from core.adapters.store.ledger import MongoLedger
     from core.adapters.store.outbox import MongoOutbox
@@ -108,6 +111,7 @@ async def open_backends(settings: Settings) -> AsyncIterator[Backends]:
             searches=restricted(guarded(await MongoSavedSearches.open(database), breakers["store"])),
             jobs=restricted(guarded(MongoJobs(database), breakers["store"])),
             viewers=restricted(guarded(MongoViewerLinks(database), breakers["store"])),
+            holds=restricted(guarded(MongoHolds(database), breakers["store"])),
             catalogues=restricted(guarded(MongoCatalogues(database), breakers["store"])),
             archive=_archive(settings),
             breakers=breakers,

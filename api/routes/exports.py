@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import re
 import time
-from dataclasses import replace
 from typing import Any, Final
 
 from fastapi import APIRouter, Request
@@ -13,12 +12,13 @@ from starlette.responses import Response
 
 from api.auth import Access
 from api.exports import StreamedFile, released_on_error
+from api.filters import search_of
 from api.openapi import answer, body_of, example_of, needs, problems
 from api.routes.jobs import find_job, job_out, new_job
 from api.routes.searching import read_json, refuse_parameters
 from api.schemas.jobs import DownloadOut, ExportIn, ExportOut, ExportsOut
 from api.state import State, state_of
-from core import instant, query
+from core import instant
 from core.access import Permission, Role
 from core.errors import FieldError, Invalid, InvalidQuery, NotFound, Unset
 from core.export import links
@@ -33,7 +33,6 @@ from core.tenant import Claims, from_token
 router = APIRouter(tags=["exports"])
 PREFIX: Final = "/api/v1"
 _MEMBERS: Final = ("format", "packing", "search")
-_FILTERS: Final = ("query", "from", "to", "received_from", "received_to")
 _GRACE_US: Final = 120_000_000
 """What a cancelled job's runner may take to stop; its files are removed after that."""
 _EXAMPLE: Final[dict[str, Any]] = example_of(ExportOut)
@@ -225,23 +224,9 @@ def _wanted(body: bytes) -> tuple[dict[str, Any], Checkpoint]:
         raise _fault(("format",), f"must be one of {', '.join(FORMATS)}")
     if packing is not None and (not isinstance(packing, str) or packing not in PACKINGS or form == "parquet"):
         raise _fault(("packing",), f"must be one of {', '.join(PACKINGS)}, and is none for parquet")
-    if not isinstance(search, dict):
-        raise _fault(("search",), "must be an object")
-    for name in search:
-        if name not in _FILTERS:
-            raise _fault(("search", name), f"is none of {', '.join(_FILTERS)}", "unknown_parameter")
-    page = _page(search)
+    page = search_of(search)
     spec = {"format": str(form), "packing": packing and str(packing), "search": strict_json.plain(search)}
     return spec, Checkpoint(query=page.query)
-
-
-def _page(search: dict[str, Any]) -> query.Page:
-    """What `search` asks for; a fault's place is that in the whole body."""
-    try:
-        return query.parse_document(search, instant.now_us())
-    except InvalidQuery as error:
-        error.errors = tuple(replace(each, loc=("search", *each.loc)) for each in error.errors)
-        raise
 
 
 def _range(request: Request, etag: str, size: int) -> tuple[int, int] | None:

@@ -10,24 +10,23 @@ from fastapi import APIRouter, Request
 from starlette.responses import Response
 
 from api.auth import Access
-from api.openapi import FIELDS_PARAMETER, SEARCH_PARAMETERS, answer, body_of, needs, problems
+from api.openapi import FIELDS_PARAMETER, answer, body_of, needs, problems
 from api.pages import FOUND, paged, parameters_of, projection_of
+from api.paging import PAGING, paging_of
 from api.routes.searching import read_json
 from api.schemas.events import SearchOut
 from api.schemas.searches import SEARCH, SavedSearchesOut, SavedSearchIn, SavedSearchOut
 from api.state import State, state_of
 from core import instant, searches
 from core.access import Permission
-from core.errors import FieldError, InvalidQuery, NotFound
+from core.errors import NotFound
 from core.ports import SavedSearch
-from core.query import parse
 from core.searches import Searches
 
 router = APIRouter(prefix="/searches", tags=["searches"])
 _JSON: Final = "application/json"
 _SEARCH_ID: Final = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _encode: Final = msgspec.json.Encoder().encode
-_PAGING: Final = [p for p in SEARCH_PARAMETERS if p["name"] in ("limit", "cursor")]
 _WRITES: Final = (400, 401, 403, 404, 408, 413, 415, 422, 503)
 
 
@@ -37,11 +36,11 @@ _WRITES: Final = (400, 401, 403, 404, 408, 413, 415, 422, 503)
     summary="List the saved searches",
     description="All of the tenant, whoever made them, the newest first.",
     responses={**answer(200, {"data": [SEARCH], "next_cursor": None, "total": 1}), **problems(400, 401, 403, 503)},
-    openapi_extra={**needs(Permission.READ), "parameters": _PAGING},
+    openapi_extra={**needs(Permission.READ), "parameters": PAGING},
 )
 async def list_searches(request: Request) -> Response:
     state, access = await _access(request)
-    limit, before = _paging(request)
+    limit, before = paging_of(request, _SEARCH_ID)
     saved = state.backends.searches
     found = await saved.listing(access.scope, before=before, limit=limit + 1)
     body = {
@@ -115,7 +114,7 @@ async def delete_search(request: Request, search_id: str) -> Response:
     summary="Run a saved search",
     description="A page of the events that the search finds now. A cursor is good as long as the query stays the same.",
     responses={**answer(200, FOUND), **problems(400, 401, 403, 404, 429, 503)},
-    openapi_extra={**needs(Permission.READ), "parameters": [*_PAGING, FIELDS_PARAMETER]},
+    openapi_extra={**needs(Permission.READ), "parameters": [*PAGING, FIELDS_PARAMETER]},
 )
 async def run_search(request: Request, search_id: str) -> Response:
     state, access = await _access(request)
@@ -139,20 +138,6 @@ def _known(search_id: str) -> str:
     if not _SEARCH_ID.fullmatch(search_id):
         raise NotFound("no such search")
     return search_id
-
-
-def _paging(request: Request) -> tuple[int, str | None]:
-    """`limit`, and the id that the list goes on below."""
-    parameters = request.query_params.multi_items()
-    for name, _ in parameters:
-        if name not in ("limit", "cursor"):
-            message = "is neither limit nor cursor"
-            raise InvalidQuery(f"{name} {message}", errors=[FieldError(("query", name), message, "unknown_parameter")])
-    asked = parse(parameters, 0)
-    if asked.cursor is not None and not _SEARCH_ID.fullmatch(asked.cursor):
-        fault = FieldError(("query", "cursor"), "is not one of this list's", "bad_cursor")
-        raise InvalidQuery("the cursor is not one of this list's", code="bad_cursor", errors=[fault])
-    return asked.limit, asked.cursor
 
 
 def _out(search: SavedSearch) -> dict[str, Any]:

@@ -29,6 +29,7 @@ _MAKERS: Final[dict[str, tuple[str, str]]] = {
     "client_secret": ("POST /api/v1/tenants", "key.client_secret"),
     "search_id": ("POST /api/v1/searches", "id"),
     "link_id": ("POST /api/v1/viewer-links", "id"),
+    "hold_id": ("POST /api/v1/holds", "id"),
     "version": ("PUT /api/v1/catalogue", "version"),
     "export_id": ("POST /api/v1/exports", "id"),
     "job_id": ("POST /api/v1/exports", "id"),
@@ -41,7 +42,11 @@ _MEMBERS: Final[dict[str, dict[str, str]]] = {
     "PUT /api/v1/catalogue": {"mode": "warn"},
 }
 # Bodies other than the example: a rebuild of a range is a job, of which a tenant may have one at a time.
-_BODIES: Final[dict[str, dict[str, Any]]] = {"POST /api/v1/logs/index/bulk": {"ids": ["{{event_id}}"]}}
+# A hold must match something.
+_BODIES: Final[dict[str, dict[str, Any]]] = {
+    "POST /api/v1/logs/index/bulk": {"ids": ["{{event_id}}"]},
+    "POST /api/v1/holds": {"search": {}, "reason": "tried out"},
+}
 # Answers other than the good one, where the thing's state has it so.
 _STATUSES: Final[dict[str, int]] = {
     "POST /api/v1/jobs/{job_id}/retry": 409,  # it has not failed

@@ -63,6 +63,19 @@ def a_search(admin: Client) -> dict[str, str]:
 SEARCH: Final = {"json": {"name": "asked", "query": "action=asked"}}
 
 
+def something_to_hold(admin: Client) -> dict[str, str]:
+    admin.get(f"/logs/{admin.ingest({'action': 'asked'})}", params={"wait": "20"})
+    return {}
+
+
+def a_hold(admin: Client) -> dict[str, str]:
+    something_to_hold(admin)
+    return {"hold_id": admin.post("/holds", json=HOLD["json"]).json()["id"]}
+
+
+HOLD: Final = {"json": {"search": {"query": {"field": "action", "equals": "asked"}}, "reason": "asked"}}
+
+
 def no_version(admin: Client) -> dict[str, str]:
     return {"version": "999"}
 
@@ -109,6 +122,10 @@ ROWS: Final[dict[tuple[str, str], Row]] = {
     ),
     ("get", "/api/v1/viewer-links"): Row("admin reader"),
     ("delete", "/api/v1/viewer-links/{link_id}"): Row("admin reader", 404, made=lambda admin: {"link_id": "0" * 32}),
+    ("post", "/api/v1/holds"): Row("admin", 201, HOLD, something_to_hold),
+    ("get", "/api/v1/holds"): Row("admin"),
+    ("get", "/api/v1/holds/{hold_id}"): Row("admin", made=a_hold),
+    ("post", "/api/v1/holds/{hold_id}/release"): Row("admin", 200, {"json": {"reason": "asked"}}, a_hold),
     # Its credentials are a key; whatever token comes along does not matter.
     ("post", "/api/v1/token"): Row("anyone", 400, {"json": {"grant_type": "x"}}),
     ("post", "/api/v1/tenants"): Row("platform", 201, {"json": {"name": "made"}}),

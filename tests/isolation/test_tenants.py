@@ -321,6 +321,25 @@ def viewer_links(pair: Pair) -> None:
         assert viewer.get(f"/logs/{pair.their_ids[0]}").status_code == 404
 
 
+HOLD: dict[str, Any] = {"search": {"query": {"field": "user_id", "equals": "ana"}}, "reason": "theirs"}
+
+
+def holds(pair: Pair) -> None:
+    """The other's events are not matched, its holds not listed, read or released."""
+    theirs = pair.theirs.post("/holds", json=HOLD).json()["id"]
+    mine = silent(pair, pair.mine.post("/holds", json=HOLD)).json()
+    assert mine["matched"] == EVENTS
+    of_theirs = {"query": {"field": "id", "equals": pair.their_ids}}
+    assert pair.mine.post("/holds", json=HOLD | {"search": of_theirs}).json()["code"] == "hold_matches_nothing"
+    listed = [hold["id"] for hold in silent(pair, pair.mine.get("/holds")).json()["data"]]
+    assert mine["id"] in listed
+    assert theirs not in listed
+    refused_as_unknown(pair, "GET", "/holds/{}", theirs)
+    refused_as_unknown(pair, "POST", "/holds/{}/release", theirs, json={"reason": "stolen"})
+    for client, hold in ((pair.mine, mine["id"]), (pair.theirs, theirs)):
+        assert client.post(f"/holds/{hold}/release", json={"reason": "done"}).status_code == 200
+
+
 def replace_catalogue(pair: Pair) -> None:
     before = pair.theirs.get("/catalogue").content
     answer = silent(pair, pair.mine.put("/catalogue", json={"mode": "off", "actions": {"mine": {}}}))
@@ -442,6 +461,10 @@ CASES: dict[tuple[str, str], Callable[[Pair], None]] = {
     ("get", "/api/v1/catalogue/versions/{version}"): catalogue,
     ("get", "/api/v1/catalogue/openapi.json"): catalogue,
     ("put", "/api/v1/catalogue"): replace_catalogue,
+    ("post", "/api/v1/holds"): holds,
+    ("get", "/api/v1/holds"): holds,
+    ("get", "/api/v1/holds/{hold_id}"): holds,
+    ("post", "/api/v1/holds/{hold_id}/release"): holds,
     ("post", "/api/v1/token"): exchange_key,
     ("post", "/api/v1/tenants"): create_tenant,
     ("post", "/api/v1/tenants/{tenant_id}/tokens"): issue_token,

@@ -20,6 +20,7 @@ JOBS: Final = "jobs"
 VIEWERS: Final = "viewers"
 CATALOGUES: Final = "catalogues"
 CATALOGUE_HEADS: Final = "catalogue_heads"
+HOLDS: Final = "holds"
 
 _INDEXES: Final = {
     EVENTS: (("tenant_id", "timestamp", "_id"), ("tenant_id", "received_at", "_id")),
@@ -30,6 +31,7 @@ _INDEXES: Final = {
     RECEIPTS: (("producer", "sequence"), ("done_at",)),
     CATALOGUES: (("tenant_id", "version"),),
     VIEWERS: (("tenant_id", "_id"),),
+    HOLDS: (("tenant_id", "_id"),),
     JOBS: (("due_at",), ("expires_at",), ("tenant_id", "kind", "_id")),
 }
 
