@@ -8,7 +8,7 @@ from enum import StrEnum
 
 from core.envelope import Header
 from core.ports import StoreRow
-from core.ports.accounts import MINUTE, Account, Tally
+from core.ports.accounts import SECOND, Account, Tally
 
 
 class Aside(StrEnum):
@@ -28,19 +28,19 @@ def accounts_of(
 ) -> list[Account]:
     """The accounts of one envelope. `aside` tells by their place which of `rows` were not stored.
 
-    Mostly all rows are of one minute and every one is stored: that is found out by their least and greatest time, for
-    to count each by tenant and minute takes three times as long.
+    Mostly all rows are of one second and every one is stored: that is found out by their least and greatest time, for
+    to count each by tenant and second takes three times as long.
     """
     figures: dict[tuple[str, int], dict[str, int]] = defaultdict(lambda: {"accepted": 0})
     times = [row.received_at for row in rows]
-    minute = min(times) // MINUTE if times else 0
+    second = min(times) // SECOND if times else 0
     loose = list(loose)
-    if times and not (aside or loose) and max(times) // MINUTE == minute:
+    if times and not (aside or loose) and max(times) // SECOND == second:
         tallies = ((tenant_id, Tally(count)) for tenant_id, count in header.events.items())
-        return [Account(header.id, tenant_id, minute * MINUTE, tally) for tenant_id, tally in tallies]
+        return [Account(header.id, tenant_id, second * SECOND, tally) for tenant_id, tally in tallies]
     placed = [(row.tenant_id, row.received_at, aside.get(n)) for n, row in enumerate(rows)]
     for tenant_id, at, why in (*placed, *loose):
-        found = figures[tenant_id, at // MINUTE * MINUTE]
+        found = figures[tenant_id, at // SECOND * SECOND]
         found["accepted"] += 1
         if why is not None:
             found[why.value] = found.get(why.value, 0) + 1

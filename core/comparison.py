@@ -73,9 +73,7 @@ class Comparison:
             end = min(end, last.us + 1)
         found: list[Position] = []
         while True:
-            page = await self._index.search(
-                self._scope, _within(start, end), after=after, limit=_PAGE, total_bound=0
-            )
+            page = await self._index.search(self._scope, _within(start, end), after=after, limit=_PAGE, total_bound=0)
             found += [hit.position for hit in page.hits]
             if len(page.hits) < _PAGE:
                 break

@@ -16,10 +16,10 @@ from itertools import pairwise
 from typing import Final
 from zoneinfo import ZoneInfo
 
-from core.comparison import Comparison
+from core.comparison import NARROW, Comparison
 from core.errors import FieldError, InvalidQuery, Unavailable, UnboundedQuery
 from core.ports import Accounts, EventIndex, EventStore, Hole, Ledger, Outbox, Parking, Rebuilding, Tally
-from core.ports.accounts import MINUTE
+from core.ports.accounts import SECOND
 from core.query import EventQuery, Range
 from core.stats import Ask, Over
 from core.tenant import TenantScope
@@ -103,9 +103,7 @@ def intervals_of(start: int, end: int, written: str) -> tuple[Interval, list[int
     if start >= end:
         raise _fault("to", "must be after `from`")
     try:
-        interval = _at_least_a_minute(fitting(start, end)) if written == "auto" else interval_of(written)
-        if interval.seconds % 60:
-            raise ValueError("must be whole minutes, hours that divide a day, or 1d, 1w, 1M, 1q or 1y")
+        interval = fitting(start, end) if written == "auto" else interval_of(written)
         return interval, edges_of(start, end, interval, _UTC, MAX_INTERVALS)
     except TooManyIntervals as error:
         raise InvalidQuery(f"{error}: ask for longer ones", code="too_many_buckets") from None
@@ -201,16 +199,19 @@ class Completeness:
             gaps.append(gap)
             if gap.cut:
                 continue
-            if count.stored != count.indexed:
-                await self._name(scope, gap, MAX_NAMED - named)
+            await self._name(scope, gap, MAX_NAMED - named, is_narrow=max(count.stored, count.indexed) <= NARROW)
             if count.stored != count.tally.due:
                 await self._name_envelopes(scope, gap)
             named += len(gap.not_indexed) + len(gap.not_stored) + len(gap.envelopes)
         return gaps
 
-    async def _name(self, scope: TenantScope, gap: Gap, most: int) -> None:
+    async def _name(self, scope: TenantScope, gap: Gap, most: int, *, is_narrow: bool) -> None:
+        """A narrow interval is compared whole: each side may lack another event, and both count the same."""
         comparison = Comparison(self._store, self._index, scope)
-        async for start, end in comparison.stretches(gap.start, gap.end, _LOOKS):
+        stretches = [(gap.start, gap.end)]
+        if not is_narrow:
+            stretches = [span async for span in comparison.stretches(gap.start, gap.end, _LOOKS)]
+        for start, end in stretches:
             async for found in comparison.differences(start, end):
                 gap.not_indexed += [each.id for each in found.not_indexed]
                 gap.not_stored += [each.id for each in found.not_stored]
@@ -221,7 +222,7 @@ class Completeness:
                 return
 
     async def _name_envelopes(self, scope: TenantScope, gap: Gap) -> None:
-        """By halving, the minutes in which the store has other than what the books say; in these, the envelopes."""
+        """By halving, the seconds in which the store has other than what the books say; in these, the envelopes."""
         waiting = [(gap.start, gap.end)]
         looks = _LOOKS
         while waiting and looks > 0 and len(gap.envelopes) < MAX_NAMED:
@@ -232,10 +233,10 @@ class Completeness:
             )
             if stored == tally.due:
                 continue
-            if high - low > MINUTE:
-                middle = low + (high - low) // MINUTE // 2 * MINUTE
+            if high - low > SECOND:
+                middle = low + (high - low) // SECOND // 2 * SECOND
                 waiting += [(middle, high), (low, middle)]
-            elif not (tally.archived or tally.erased):  # of what was taken out the books know the minute alone
+            elif not (tally.archived or tally.erased):  # of what was taken out the books know the second alone
                 gap.envelopes += await self._envelopes(scope, low, high)
         gap.cut = gap.cut or bool(waiting) or len(gap.envelopes) > MAX_NAMED
         del gap.envelopes[MAX_NAMED:]
@@ -245,10 +246,6 @@ class Completeness:
         stored = await self._store.by_envelope(scope, start=start, end=end)
         found = [Envelope(id_, kept.get(id_, Tally()).due, stored.get(id_, 0)) for id_ in sorted({*kept, *stored})]
         return [each for each in found if each.due != each.stored]
-
-
-def _at_least_a_minute(interval: Interval) -> Interval:
-    return interval if interval.least_seconds >= 60 else interval_of("1m")  # noqa: PLR2004
 
 
 def _fault(name: str, message: str) -> InvalidQuery:

@@ -18,10 +18,9 @@ from core.ports.searches import SavedSearch, SavedSearches
 from core.ports.store import Drained, EventStore, InsertOutcome, Stored, StorePage, StoreRow
 
 __all__ = [
+    "AccessSnapshot",
     "Account",
     "Accounts",
-    "Tally",
-    "AccessSnapshot",
     "ApiKey",
     "Archive",
     "Control",
@@ -55,5 +54,6 @@ __all__ = [
     "StorePage",
     "StoreRow",
     "Stored",
+    "Tally",
     "Watch",
 ]

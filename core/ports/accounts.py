@@ -8,7 +8,7 @@ from typing import Final, Protocol
 
 from core.tenant import TenantScope
 
-MINUTE: Final = 60_000_000
+SECOND: Final = 1_000_000
 """Microseconds: the books tell no shorter times apart."""
 
 
@@ -39,15 +39,15 @@ class Tally:
 
 @dataclass(frozen=True, slots=True)
 class Account:
-    """What became of a tenant's events that were accepted (`received_at`) in one minute, by one `source`.
+    """What became of a tenant's events that were accepted (`received_at`) in one second, by one `source`.
 
-    The source is an envelope, by its id, or a job that took events out of the store or put them back. `minute` is the
-    minute's beginning in microseconds.
+    The source is an envelope, by its id, or a job that took events out of the store or put them back. `second` is the
+    microsecond at which that second begins.
     """
 
     source: str
     tenant_id: str
-    minute: int
+    second: int
     tally: Tally
 
 
@@ -55,10 +55,10 @@ class Accounts(Protocol):
     """The books. Nothing in them is ever changed."""
 
     async def write(self, accounts: Sequence[Account]) -> None:
-        """Durable on return. Of one source, tenant and minute the first stays: writing again is harmless."""
+        """Durable on return. Of one source, tenant and second the first stays: writing again is harmless."""
 
     async def tally(self, scope: TenantScope, start: int, end: int) -> Tally:
-        """The sum of the tenant's accounts with `start <= minute < end`."""
+        """The sum of the tenant's accounts with `start <= second < end`."""
 
     async def by_source(self, scope: TenantScope, start: int, end: int) -> dict[str, Tally]:
         """The same for each source by itself."""

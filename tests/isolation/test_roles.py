@@ -92,6 +92,7 @@ ROWS: Final[dict[tuple[str, str], Row]] = {
     ("get", "/api/v1/logs/export"): Row("admin reader viewer"),
     ("get", "/api/v1/logs/stream"): Row("admin reader"),
     ("get", "/api/v1/logs/stats"): Row("admin reader viewer"),
+    ("get", "/api/v1/logs/completeness"): Row("admin reader"),
     ("get", "/api/v1/logs/{event_id}"): Row("admin reader viewer", 200, {"params": {"wait": "20"}}, an_event),
     ("get", "/api/v1/facets"): Row("admin reader"),
     ("put", "/api/v1/facets"): Row("admin", 200, {"json": {"facets": []}}),

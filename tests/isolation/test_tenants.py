@@ -239,6 +239,16 @@ def export(pair: Pair) -> None:
     assert (answer.status_code, answer.content) == (400, unknown.content)
 
 
+def completeness(pair: Pair) -> None:
+    """Counts one's own: both sent the same, and the other has more."""
+    pair.theirs.ingest({"action": "theirs alone"})
+    asked = {"from": "-1h", "interval": "1d"}
+    answer = silent(pair, pair.mine.get("/logs/completeness", params=asked)).json()
+    counted = [sum(each[name] for each in answer["intervals"]) for name in ("stored", "indexed", "due")]
+    assert counted == [EVENTS] * 3
+    assert answer["gaps"] == []
+
+
 SAVED: dict[str, Any] = {"name": "of the ledger", "query": "q=ledger"}
 
 
@@ -436,6 +446,7 @@ CASES: dict[tuple[str, str], Callable[[Pair], None]] = {
     ("get", "/api/v1/logs/stream"): follow,
     ("get", "/api/v1/logs/{event_id}"): read_one,
     ("get", "/api/v1/logs/stats"): count,
+    ("get", "/api/v1/logs/completeness"): completeness,
     ("get", "/api/v1/facets"): facets,
     ("put", "/api/v1/facets"): facets,
     ("post", "/api/v1/exports"): start_export,

@@ -236,7 +236,7 @@ class Accounts(Failing):
     async def write(self, accounts: Sequence[Account]) -> None:
         self._try()
         for each in accounts:
-            self.kept.setdefault((each.source, each.tenant_id, each.minute), each)
+            self.kept.setdefault((each.source, each.tenant_id, each.second), each)
 
     def sum(self, tenant_id: str = TENANT) -> Tally:
         return sum((each.tally for each in self.kept.values() if each.tenant_id == tenant_id), Tally())

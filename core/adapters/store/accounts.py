@@ -9,7 +9,7 @@ from typing import Any, Final
 from core.adapters.store.client import BULK_DEADLINE, BsonMap, Database, store_calls
 from core.adapters.store.indexes import ACCOUNTS
 from core.adapters.store.upserts import insert_once
-from core.ports.accounts import MINUTE, Account, Tally
+from core.ports.accounts import SECOND, Account, Tally
 from core.tenant import TenantScope
 
 _FIGURES: Final = tuple(each.name for each in fields(Tally))
@@ -33,7 +33,7 @@ class MongoAccounts:
         return {each["_id"]: _tally(each) for each in await self._grouped(scope, start, end, "$source")}
 
     async def _grouped(self, scope: TenantScope, start: int, end: int, by: str | None) -> list[BsonMap]:
-        within = {"tenant_id": scope.tenant_id, "minute": {"$gte": start, "$lt": end}}
+        within = {"tenant_id": scope.tenant_id, "second": {"$gte": start, "$lt": end}}
         group: dict[str, Any] = {"_id": by, **_SUMS}
         with store_calls(BULK_DEADLINE):
             return await self._accounts.aggregate([{"$match": within}, {"$group": group}]).to_list(None)
@@ -42,10 +42,10 @@ class MongoAccounts:
 def _document(account: Account) -> BsonMap:
     figures = {name: figure for name in _FIGURES if (figure := getattr(account.tally, name))}
     return {
-        "_id": f"{account.source}:{account.tenant_id}:{account.minute // MINUTE}",
+        "_id": f"{account.source}:{account.tenant_id}:{account.second // SECOND}",
         "source": account.source,
         "tenant_id": account.tenant_id,
-        "minute": account.minute,
+        "second": account.second,
         **figures,
     }
 

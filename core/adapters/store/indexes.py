@@ -24,7 +24,7 @@ HOLDS: Final = "holds"
 
 _INDEXES: Final = {
     EVENTS: (("tenant_id", "timestamp", "_id"), ("tenant_id", "received_at", "_id")),
-    ACCOUNTS: (("tenant_id", "minute"),),
+    ACCOUNTS: (("tenant_id", "second"),),
     HOLES: (("before",),),
     PARKED: (("tenant_id", "parked_at"), ("parked_at",), ("tenant_id", "received_at")),
     OUTBOX: (("tenant_id", "received_at"),),

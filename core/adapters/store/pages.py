@@ -134,7 +134,9 @@ class Reader:
             documents = await self.events.aggregate(self._matching(bounds) + first).to_list(None)
         else:
             [within] = self._matching(bounds)
-            documents = await self.events.find(within["$match"], self.fields).sort(self.order.sort).limit(left).to_list(None)
+            documents = (
+                await self.events.find(within["$match"], self.fields).sort(self.order.sort).limit(left).to_list(None)
+            )
         found.extend(map(self.made, documents))
 
     async def _count(self, bound: int) -> int | None:
