@@ -45,6 +45,7 @@ from api.routes import (
     service,
     stats,
     stream,
+    tenants,
     viewers,
 )
 from api.state import State
@@ -87,6 +88,7 @@ _ROUTERS = (
     jobs.router,
     changes.router,
     facets.router,
+    tenants.router,
     access.router,
     service.router,
     docs.router,
