@@ -13,7 +13,7 @@ from api.schemas.events import BulkEventIn, EventIn, Problem
 from api.schemas.facets import FacetsIn
 from api.schemas.holds import HoldIn, ReleaseIn
 from api.schemas.jobs import ExportIn
-from api.schemas.reindex import ReindexIn
+from api.schemas.reindex import ReconcileIn, ReindexIn
 from api.schemas.searches import SavedSearchIn, SearchIn
 from api.schemas.tenants import TenantIn, TenantPatchIn, TenantSettingsIn
 from api.schemas.viewers import ViewerLinkIn
@@ -107,6 +107,7 @@ _BODIES: Final[tuple[type[BaseModel], ...]] = (
     ExportIn,
     FacetsIn,
     HoldIn,
+    ReconcileIn,
     ReindexIn,
     ReleaseIn,
     SavedSearchIn,

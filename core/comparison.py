@@ -36,14 +36,16 @@ class Comparison:
         self._index = index
         self._scope = scope
 
-    async def differences(self, start: int, end: int) -> AsyncIterator[Difference]:
-        """Every event with `start <= received_at < end` on either side, stretch by stretch, in order."""
-        behind: Position | None = None
+    async def differences(self, start: int, end: int, behind: Position | None = None) -> AsyncIterator[Difference]:
+        """Every event with `start <= received_at < end` on either side, past `behind`, stretch by stretch, in order."""
+        if behind is not None:
+            start = max(start, behind.us)
         async for batch in self._store.ids(self._scope, start=start, end=end):
-            yield _difference(batch, await self._indexed(start, end, behind, batch[-1]), batch[-1])
-            behind = batch[-1]
-        rest = await self._indexed(start, end, behind, None)
-        yield _difference([], rest, Position(end, ""))
+            stored = batch if behind is None else [each for each in batch if _key(each) > _key(behind)]
+            if stored:
+                yield _difference(stored, await self._indexed(start, end, behind, stored[-1]), stored[-1])
+                behind = stored[-1]
+        yield _difference([], await self._indexed(start, end, behind, None), Position(end, ""))
 
     async def stretches(self, start: int, end: int, looks: int) -> AsyncIterator[tuple[int, int]]:
         """Narrow stretches in which the two count differently, found by halving, with up to `looks` counts."""
@@ -78,11 +80,15 @@ class Comparison:
             if len(page.hits) < _PAGE:
                 break
             after = found[-1]
-        return [each for each in found if last is None or (each.us, each.id) <= (last.us, last.id)]
+        return [each for each in found if last is None or _key(each) <= _key(last)]
 
 
 def _within(start: int, end: int) -> EventQuery:
     return EventQuery(received_at=Range(start, end), sort="received_at", descending=False)
+
+
+def _key(position: Position) -> tuple[int, str]:
+    return position.us, position.id
 
 
 def _difference(stored: list[Position], indexed: list[Position], reached: Position) -> Difference:

@@ -18,6 +18,7 @@ from core.jobs import EXPORT, Job, JobState
 from core.placement import place, read_alias, write_alias
 from tests import census
 from tests.flow.exports import done, done_export, link_of
+from tests.flow.jobs import ended
 from tests.service import Client, Service
 from tests.streams import Follower, Socket
 
@@ -316,6 +317,14 @@ def reindex(pair: Pair) -> None:
     assert answer.json()["items"][1] | {"id": ""} == unknown | {"id": ""}
 
 
+def reconcile(pair: Pair) -> None:
+    """Compares one's own events alone."""
+    pair.mine.complete()
+    job = silent(pair, pair.mine.post("/logs/index/reconcile", json={"received_from": "-1h"})).json()["job"]
+    result = ended(pair.mine, job["id"])["result"]
+    assert (result["compared"], result["left"]) == (EVENTS, 0)
+
+
 def viewer_links(pair: Pair) -> None:
     body = {"filter": {"field": "user_id", "equals": "ana"}, "label": "theirs alone"}
     made = pair.theirs.post("/viewer-links", json=body).json()
@@ -479,6 +488,7 @@ CASES: dict[tuple[str, str], Callable[[Pair], None]] = {
     ("delete", "/api/v1/searches/{search_id}"): of_a_search("DELETE"),
     ("get", "/api/v1/searches/{search_id}/results"): run_search,
     ("post", "/api/v1/logs/index/bulk"): reindex,
+    ("post", "/api/v1/logs/index/reconcile"): reconcile,
     ("post", "/api/v1/viewer-links"): viewer_links,
     ("get", "/api/v1/viewer-links"): viewer_links,
     ("delete", "/api/v1/viewer-links/{link_id}"): viewer_links,
