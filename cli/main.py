@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from cli import stack, tenants
+from cli import keys, stack, tenants
 from cli.import_command import import_command
 from cli.parked import parked
 from cli.reconcile_command import reconcile_command
@@ -24,6 +24,7 @@ app.command("dev")(stack.dev)
 app.command("api")(stack.api)
 app.command("consumer")(stack.consumer)
 app.add_typer(tenants.tenant, name="tenant")
+app.add_typer(keys.key, name="key")
 app.command("token")(tenants.token)
 app.add_typer(parked, name="parked")
 app.command("search")(search_command)

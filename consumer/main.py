@@ -25,6 +25,7 @@ from core.export.source import Source
 from core.jobs import EXPORT, RECONCILE, REINDEX
 from core.settings import BadSettings, Settings, load
 from core.snapshots import Snapshots
+from core.tombstones import TombstoneSource
 from core.wiring import Backends, open_backends
 
 log = logging.getLogger(__name__)
@@ -42,6 +43,7 @@ async def consume(settings: Settings) -> None:
             outbox=backends.outbox,
             ledger=backends.ledger,
             accounts=backends.accounts,
+            tombstones=TombstoneSource(backends.tombstones),
             index_patience=settings.index_patience,
         )
         loop = Loop(

@@ -10,10 +10,12 @@ import asyncio
 import hashlib
 import logging
 import time
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Final
+
+import msgspec
 
 from consumer.accounting import Aside, Loose, accounts_of
 from consumer.reach import Reach
@@ -39,6 +41,7 @@ from core.ports import (
 from core.ports.pending import NOT_INDEXABLE
 from core.rows import received_at, row_of
 from core.tenant import for_system
+from core.tombstones import Buried, TombstoneSource
 
 log = logging.getLogger(__name__)
 # With osmem a bulk of 500 real events takes under a second, far from its deadline of 15.
@@ -58,6 +61,7 @@ class Delivery:
 class _Work:
     """What a batch holds, as it is sorted out."""
 
+    buried: Buried
     headers: list[Header] = field(default_factory=list)
     rows: list[StoreRow] = field(default_factory=list)
     parked: list[Parked] = field(default_factory=list)
@@ -86,6 +90,7 @@ class Pipeline:
         outbox: Outbox,
         ledger: Ledger,
         accounts: Accounts,
+        tombstones: TombstoneSource,
         index_patience: float = 60.0,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -95,16 +100,18 @@ class Pipeline:
         self._outbox = outbox
         self._ledger = ledger
         self._accounts = accounts
+        self._tombstones = tombstones
         self.reach = Reach(index_patience, clock)
         self._index_slots = asyncio.Semaphore(INDEX_AT_ONCE)
 
     async def process(self, deliveries: Sequence[Delivery]) -> list[Exception | None]:
-        """One result for each delivery. None: every event in it is stored, and indexed or in the outbox, or parked.
+        """One result for each delivery. None: every event in it is stored, and indexed or in the outbox, or parked, or
+        dropped for a tombstone.
 
         `Unavailable`: the index does not take the events of a tenant in it. Raises `Unavailable` when a dependency
         keeps the whole batch from going on.
         """
-        work = _Work()
+        work = _Work(await self._tombstones.fresh())
         results: list[Exception | None] = []
         for delivery in deliveries:
             try:
@@ -126,13 +133,20 @@ class Pipeline:
         return [next(decoded) if result is None else result for result in results]
 
     def _decode(self, delivery: Delivery, work: _Work) -> None:
-        header, records = envelope.unpack(delivery.body)
+        header, sent = envelope.unpack(delivery.body)
+        records = work.buried.kept(sent)
+        names_persons = work.buried.names_persons
+        dropped = [] if len(records) == len(sent) else work.buried.dropped(sent)
         work.headers.append(header)
         work.tenants.append({record.tenant_id for record in records})
         first = len(work.rows)
         for record in records:
             try:
-                work.rows.append(row_of(record, header.id))
+                row = row_of(record, header.id)
+                if names_persons and work.buried.covers(row):
+                    dropped.append(row.tenant_id)
+                else:
+                    work.rows.append(row)
             except Invalid as error:
                 work.loose[len(work.headers) - 1].append((record.tenant_id, header.made_at, Aside.PARKED))
                 work.parked.append(
@@ -145,6 +159,11 @@ class Pipeline:
                     )
                 )
         work.spans.append((first, len(work.rows)))
+        if dropped:
+            telemetry.CONSUMED.labels("erased").inc(len(dropped))
+            # The receipt tells of what is kept alone.
+            left = Counter(header.events) - Counter(dropped)
+            work.headers[-1] = msgspec.structs.replace(header, events=dict(left))
 
     async def _store_rows(self, work: _Work) -> None:
         if not work.rows:

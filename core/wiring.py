@@ -24,11 +24,15 @@ from core.ports import (
     EventFeed,
     EventIndex,
     EventStore,
+    Keys,
     Ledger,
     Outbox,
     Parking,
+    Purge,
     Queue,
     SavedSearches,
+    Tombstones,
+    Usage,
 )
 from core.restriction import restricted
 from core.segments import Segments
@@ -58,7 +62,11 @@ class Backends:
     searches: SavedSearches
     catalogues: Catalogues
     viewers: ViewerLinks
+    keys: Keys
+    usage: Usage
     holds: Holds
+    tombstones: Tombstones
+    purge: Purge
     segments: Segments
     breakers: dict[str, Breaker]
     """By dependency; the ports above are behind them. Those with a tenant's data know a viewer's filter as well."""
@@ -79,11 +87,15 @@ async def open_backends(settings: Settings) -> AsyncIterator[Backends]:
     from core.adapters.store.feed import MongoEventFeed
     from core.adapters.store.holds import MongoHolds
     from core.adapters.store.jobs import MongoJobs
+    from core.adapters.store.keys import MongoKeys
     from core.adapters.store.ledger import MongoLedger
     from core.adapters.store.outbox import MongoOutbox
     from core.adapters.store.parking import MongoParking
+    from core.adapters.store.purge import MongoPurge
     from core.adapters.store.searches import MongoSavedSearches
     from core.adapters.store.segments import MongoSegments
+    from core.adapters.store.tombstones import MongoTombstones
+    from core.adapters.store.usage import MongoUsage
     from core.adapters.store.viewers import MongoViewerLinks
 
     async with AsyncExitStack() as stack:
@@ -113,8 +125,12 @@ async def open_backends(settings: Settings) -> AsyncIterator[Backends]:
             feed=restricted(MongoEventFeed(database)),
             searches=restricted(guarded(await MongoSavedSearches.open(database), breakers["store"])),
             jobs=restricted(guarded(MongoJobs(database), breakers["store"])),
+            keys=restricted(guarded(MongoKeys(database), breakers["store"])),
             viewers=restricted(guarded(MongoViewerLinks(database), breakers["store"])),
             holds=restricted(guarded(MongoHolds(database), breakers["store"])),
+            tombstones=guarded(MongoTombstones(database), breakers["store"]),
+            purge=restricted(guarded(MongoPurge(database), breakers["store"])),
+            usage=restricted(guarded(MongoUsage(database), breakers["store"])),
             segments=restricted(guarded(MongoSegments(database), breakers["store"])),
             catalogues=restricted(guarded(MongoCatalogues(database), breakers["store"])),
             archive=_archive(settings),

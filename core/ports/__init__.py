@@ -8,22 +8,27 @@ from __future__ import annotations
 
 from core.ports.accounts import Account, Accounts, Tally
 from core.ports.archive import Archive
-from core.ports.control import AccessSnapshot, ApiKey, Control
+from core.ports.control import AccessSnapshot, Control
 from core.ports.feed import EventFeed, FeedEvent, Reading, Watch
 from core.ports.index import EventIndex, Generation, Hit, HitPage, IndexDocument, IndexOutcome
+from core.ports.keys import ApiKey, Keys, KeySecret
 from core.ports.ledger import Heartbeat, Hole, Ledger, Rebuilding, Receipt
 from core.ports.pending import Outbox, OutboxEntry, Parked, Parking
+from core.ports.purge import Person, Purge, Tombstone, Tombstones
 from core.ports.queue import Depth, Lease, Message, Queue
 from core.ports.searches import SavedSearch, SavedSearches
 from core.ports.store import Drained, EventStore, InsertOutcome, Stored, StorePage, StoreRow
+from core.ports.usage import Amounts, DayUsage, Part, Usage
 
 __all__ = [
     "AccessSnapshot",
     "Account",
     "Accounts",
+    "Amounts",
     "ApiKey",
     "Archive",
     "Control",
+    "DayUsage",
     "Depth",
     "Drained",
     "EventFeed",
@@ -38,6 +43,8 @@ __all__ = [
     "IndexDocument",
     "IndexOutcome",
     "InsertOutcome",
+    "KeySecret",
+    "Keys",
     "Lease",
     "Ledger",
     "Message",
@@ -45,6 +52,9 @@ __all__ = [
     "OutboxEntry",
     "Parked",
     "Parking",
+    "Part",
+    "Person",
+    "Purge",
     "Queue",
     "Reading",
     "Rebuilding",
@@ -55,5 +65,8 @@ __all__ = [
     "StoreRow",
     "Stored",
     "Tally",
+    "Tombstone",
+    "Tombstones",
+    "Usage",
     "Watch",
 ]

@@ -60,6 +60,17 @@ def a_search(admin: Client) -> dict[str, str]:
     return {"search_id": admin.post("/searches", json=SEARCH["json"]).json()["id"]}
 
 
+def a_key(admin: Client) -> dict[str, str]:
+    return {"key_id": admin.post("/keys", json=KEY["json"]).json()["client_id"]}
+
+
+def a_set(admin: Client) -> dict[str, str]:
+    assert admin.put("/permission-sets/asked", json=SET["json"]).status_code == 200
+    return {"name": "asked"}
+
+
+KEY: Final = {"json": {"name": "asked", "roles": ["writer"]}}
+SET: Final = {"json": {"permissions": ["logs:view"]}}
 SEARCH: Final = {"json": {"name": "asked", "query": "action=asked"}}
 
 
@@ -131,6 +142,15 @@ ROWS: Final[dict[tuple[str, str], Row]] = {
     ("post", "/api/v1/holds/{hold_id}/release"): Row("admin", 200, {"json": {"reason": "asked"}}, a_hold),
     # Its credentials are a key; whatever token comes along does not matter.
     ("post", "/api/v1/token"): Row("anyone", 400, {"json": {"grant_type": "x"}}),
+    ("post", "/api/v1/keys"): Row("admin", 201, KEY),
+    ("get", "/api/v1/keys"): Row("admin"),
+    ("get", "/api/v1/keys/{key_id}"): Row("admin", made=a_key),
+    ("patch", "/api/v1/keys/{key_id}"): Row("admin", 200, {"json": {"name": "other"}}, a_key),
+    ("post", "/api/v1/keys/{key_id}/rotate"): Row("admin", 200, {"json": {}}, a_key),
+    ("delete", "/api/v1/keys/{key_id}"): Row("admin", 204, made=a_key),
+    ("get", "/api/v1/permission-sets"): Row("admin"),
+    ("put", "/api/v1/permission-sets/{name}"): Row("admin", 200, SET, a_set),
+    ("delete", "/api/v1/permission-sets/{name}"): Row("admin", 204, made=a_set),
     ("get", "/api/v1/tenants"): Row("platform"),
     ("post", "/api/v1/tenants"): Row("platform", 201, {"json": {"name": "made"}}),
     ("get", "/api/v1/tenants/{tenant_id}"): Row("platform", made=the_tenant),

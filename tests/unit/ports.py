@@ -26,6 +26,7 @@ from core.ports import (
     StorePage,
     StoreRow,
     Tally,
+    Tombstone,
 )
 from core.query import EventQuery, Position
 from core.tenant import TenantScope
@@ -240,6 +241,30 @@ class Accounts(Failing):
 
     def sum(self, tenant_id: str = TENANT) -> Tally:
         return sum((each.tally for each in self.kept.values() if each.tenant_id == tenant_id), Tally())
+
+
+class Graves(Failing):
+    """Tombstones."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.all: dict[str, Tombstone] = {}
+        self.asked: list[int] = []
+
+    async def put(self, tombstone: Tombstone) -> None:
+        self._try()
+        self.all[tombstone.id] = tombstone
+
+    async def get(self, tombstone_id: str) -> Tombstone | None:
+        return self.all.get(tombstone_id)
+
+    async def standing(self, since: int) -> list[Tombstone]:
+        self._try()
+        self.asked.append(since)
+        return [each for each in self.all.values() if each.standing_since is not None and each.standing_since >= since]
+
+    async def remove(self, tombstone_id: str) -> None:
+        self.all.pop(tombstone_id, None)
 
 
 class Queue(Failing):

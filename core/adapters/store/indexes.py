@@ -18,9 +18,14 @@ PRODUCERS: Final = "producers"
 REBUILDS: Final = "rebuilds"
 JOBS: Final = "jobs"
 VIEWERS: Final = "viewers"
+KEYS: Final = "keys"
 CATALOGUES: Final = "catalogues"
 CATALOGUE_HEADS: Final = "catalogue_heads"
+USAGE: Final = "usage"
+PROCESSES: Final = "processes"
+KEY_QUOTAS: Final = "key_quotas"
 HOLDS: Final = "holds"
+TOMBSTONES: Final = "tombstones"
 SEGMENTS: Final = "segments"
 
 _INDEXES: Final = {
@@ -32,7 +37,10 @@ _INDEXES: Final = {
     RECEIPTS: (("producer", "sequence"), ("done_at",)),
     CATALOGUES: (("tenant_id", "version"),),
     VIEWERS: (("tenant_id", "_id"),),
+    KEYS: (("tenant_id", "_id"), ("bound",)),
+    USAGE: (("shared_at",), ("expires_at",)),
     HOLDS: (("tenant_id", "_id"),),
+    TOMBSTONES: (("standing_since",),),
     SEGMENTS: (("tenant_id", "first_at", "first_id"), ("restored_until",)),
     JOBS: (("due_at",), ("expires_at",), ("tenant_id", "kind", "_id")),
 }
