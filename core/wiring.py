@@ -18,6 +18,7 @@ from core.facet_source import FacetSource
 from core.holds import Holds
 from core.jobs import Jobs
 from core.ports import (
+    Accounts,
     Archive,
     Control,
     EventFeed,
@@ -52,6 +53,7 @@ class Backends:
     parking: Parking
     outbox: Outbox
     ledger: Ledger
+    accounts: Accounts
     control: Control
     index: EventIndex
     feed: EventFeed
@@ -78,6 +80,7 @@ async def open_backends(settings: Settings) -> AsyncIterator[Backends]:
     index need not be up.
     """
     from core.adapters.index.opensearch import open_index
+    from core.adapters.store.accounts import MongoAccounts
     from core.adapters.store.catalogues import MongoCatalogues
     from core.adapters.store.client import open_client
     from core.adapters.store.events import MongoEventStore
@@ -116,6 +119,7 @@ async def open_backends(settings: Settings) -> AsyncIterator[Backends]:
             parking=guarded(MongoParking(database), breakers["store"]),
             outbox=guarded(MongoOutbox(database), breakers["store"]),
             ledger=guarded(MongoLedger(database), breakers["store"]),
+            accounts=restricted(guarded(MongoAccounts(database), breakers["store"])),
             control=control,
             index=restricted(guarded(index, breakers["index"])),
             feed=restricted(MongoEventFeed(database)),
