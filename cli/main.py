@@ -7,6 +7,7 @@ import typer
 from cli import keys, stack, tenants
 from cli.import_command import import_command
 from cli.parked import parked
+from cli.reconcile_command import reconcile_command
 from cli.reindex_command import reindex_command
 from cli.retention import retention
 from cli.search_command import search_command
@@ -30,6 +31,7 @@ app.add_typer(parked, name="parked")
 app.command("search")(search_command)
 app.command("reindex")(reindex_command)
 app.add_typer(retention, name="retention")
+app.command("reconcile")(reconcile_command)
 app.command("tail")(tail_command)
 app.command("import")(import_command)
 

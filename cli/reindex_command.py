@@ -6,8 +6,7 @@ from typing import Annotated
 
 import typer
 
-from cli import context
-from cli.asking import asked, awaited
+from cli import context, jobs
 
 
 def reindex_command(
@@ -24,11 +23,10 @@ def reindex_command(
     """Rebuild a tenant's index from the store; searches and writes go on meanwhile."""
     with context.clear_errors():
         target = context.load(url, token)
-        body = {"received_from": from_} | ({"received_to": to} if to is not None else {})
-        job = asked(target, "POST", "/logs/index/bulk", body)["job"]
-        typer.echo(f"job {job['id']}")
+        asked = {"received_from": from_} | ({"received_to": to} if to is not None else {})
+        job_id = jobs.started(target, "/logs/index/bulk", asked)
         if wait:
-            result = awaited(target, job["id"])
+            result = jobs.ended(target, job_id)
             typer.echo(
                 f"indices {', '.join(result['placements']) or 'none'}: {result['indexed']} events, "
                 f"{result['reduced']} of them reduced, {result['failed']} refused by the index"

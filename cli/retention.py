@@ -6,8 +6,8 @@ from typing import Annotated
 
 import typer
 
-from cli import context
-from cli.asking import asked, awaited
+from cli import context, jobs
+from cli.jobs import asked
 
 retention = typer.Typer(help="Old events: archive and remove them, see the archive, bring them back.")
 Url = Annotated[str | None, typer.Option(envvar="OCELOT_URL", help="Ocelot's URL; default: the one running.")]
@@ -36,7 +36,7 @@ def cleanup(
             return
         typer.echo(f"job {answer['job']['id']}")
         if wait:
-            result = awaited(target, answer["job"]["id"])
+            result = jobs.ended(target, answer["job"]["id"])
             held = "all are" if result["held"] is None else f"{result['held']} are"
             typer.echo(f"{result['archived']} events archived in {result['files']} files and removed; {held} held")
 
@@ -54,10 +54,9 @@ def restore(
     with context.clear_errors():
         target = context.load(url, token)
         body = {"received_from": from_, "received_to": to, "keep_days": keep_days}
-        job = asked(target, "POST", "/logs/restore", body)["job"]
-        typer.echo(f"job {job['id']}")
+        job_id = jobs.started(target, "/logs/restore", body)
         if wait:
-            result = awaited(target, job["id"])
+            result = jobs.ended(target, job_id)
             typer.echo(
                 f"{result['restored']} events are back until {result['until']}; {result['conflicts']} were sent again "
                 f"otherwise since, {result['failed']} are not taken"

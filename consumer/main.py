@@ -15,6 +15,7 @@ from consumer.jobs.export import ExportHandler
 from consumer.jobs.frontier import Frontier
 from consumer.jobs.outbox import OutboxDrain
 from consumer.jobs.rebuild import Rebuild
+from consumer.jobs.reconcile import Reconcile
 from consumer.jobs.reindex import Reindex
 from consumer.jobs.restore import Restore
 from consumer.jobs.retained import Ports
@@ -26,7 +27,7 @@ from consumer.pipeline import Pipeline
 from core import telemetry
 from core.archiving.files import SegmentFiles
 from core.export.source import Source
-from core.jobs import EXPORT, REINDEX, RESTORE, RETENTION
+from core.jobs import EXPORT, RECONCILE, REINDEX, RESTORE, RETENTION
 from core.settings import BadSettings, Settings, load
 from core.snapshots import Snapshots
 from core.tombstones import TombstoneSource
@@ -46,6 +47,7 @@ async def consume(settings: Settings) -> None:
             parking=backends.parking,
             outbox=backends.outbox,
             ledger=backends.ledger,
+            accounts=backends.accounts,
             tombstones=TombstoneSource(backends.tombstones),
             index_patience=settings.index_patience,
         )
@@ -96,6 +98,7 @@ def _handlers(settings: Settings, backends: Backends) -> dict[str, Handler]:
         RETENTION: Retention(retained),
         RESTORE: Restore(retained),
         EXPORT: ExportHandler(backends.control, source, backends.archive),
+        RECONCILE: Reconcile(backends.control, backends.store, backends.index, backends.ledger),
         REINDEX: Reindex(backends.jobs, backends.control, backends.store, backends.index, backends.ledger),
     }
 

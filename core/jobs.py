@@ -23,6 +23,11 @@ NEEDS: Final[dict[str, Permission]] = {
     REINDEX: Permission.MANAGE,
     RETENTION: Permission.MANAGE,
     RESTORE: Permission.MANAGE,
+RECONCILE: Final = "reconcile"
+NEEDS: Final[dict[str, Permission]] = {
+    EXPORT: Permission.READ,
+    REINDEX: Permission.MANAGE,
+    RECONCILE: Permission.MANAGE,
 }
 """Each kind of job, and what a caller must hold to start one, run it again or cancel it."""
 
