@@ -16,18 +16,15 @@ from core.tenant import TenantScope
 
 EXPORT: Final = "export"
 REINDEX: Final = "reindex"
+RECONCILE: Final = "reconcile"
 RETENTION: Final = "retention"
 RESTORE: Final = "restore"
 NEEDS: Final[dict[str, Permission]] = {
     EXPORT: Permission.READ,
     REINDEX: Permission.MANAGE,
+    RECONCILE: Permission.MANAGE,
     RETENTION: Permission.MANAGE,
     RESTORE: Permission.MANAGE,
-RECONCILE: Final = "reconcile"
-NEEDS: Final[dict[str, Permission]] = {
-    EXPORT: Permission.READ,
-    REINDEX: Permission.MANAGE,
-    RECONCILE: Permission.MANAGE,
 }
 """Each kind of job, and what a caller must hold to start one, run it again or cancel it."""
 
