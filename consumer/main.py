@@ -90,6 +90,7 @@ def _handlers(settings: Settings, backends: Backends) -> dict[str, Handler]:
         store=backends.store,
         index=backends.index,
         ledger=backends.ledger,
+        accounts=backends.accounts,
         holds=backends.holds,
         segments=backends.segments,
         files=SegmentFiles(backends.archive, settings.archive_level),

@@ -17,6 +17,7 @@ from consumer.jobs.retention import Retention
 from consumer.jobs.runner import Work
 from core import instant
 from core.adapters.archive.objects import open_archive
+from core.adapters.store.accounts import MongoAccounts
 from core.adapters.store.events import MongoEventStore
 from core.adapters.store.holds import MongoHolds
 from core.adapters.store.jobs import MongoJobs
@@ -114,6 +115,7 @@ class World:
         self.store = MongoEventStore(database)
         self.index: Any = index or MemoryIndex()
         self.ledger = MongoLedger(database)
+        self.accounts = MongoAccounts(database)
         self.holds = MongoHolds(database)
         self.segments = MongoSegments(database)
         self.jobs = MongoJobs(database, lambda: self.now)
@@ -186,8 +188,8 @@ class World:
         control = type("Control", (), {"tenant": staticmethod(self.tenant_of)})()
         ports = Ports(
             jobs=port(self.jobs), control=port(control), store=port(self.store), index=port(self.index),
-            ledger=port(self.ledger), holds=port(self.holds), segments=port(self.segments),
-            files=SegmentFiles(port(self.archive), 3),
+            ledger=port(self.ledger), accounts=port(self.accounts), holds=port(self.holds),
+            segments=port(self.segments), files=SegmentFiles(port(self.archive), 3),
         )  # fmt: skip
         handlers: dict[str, Any] = {
             RETENTION: Retention(ports, clock=lambda: self.now, segment_events=3),
@@ -216,6 +218,10 @@ class World:
 
     async def recorded(self) -> list[Segment]:
         return await self.segments.listing(self.scope, after=None, limit=1000)
+
+    async def booked(self) -> int:
+        """Events that are in the archive alone, by the books."""
+        return (await self.accounts.tally(self.scope, 0, 1 << 60)).archived
 
     def files(self) -> list[str]:
         return sorted(str(path.relative_to(self.folder)) for path in self.folder.rglob("*") if path.is_file())

@@ -12,7 +12,7 @@ from typing import Final
 
 import msgspec
 
-from consumer.jobs.retained import Ports, quiet, tenant_of
+from consumer.jobs.retained import BATCH, Ports, book, quiet, tenant_of
 from consumer.jobs.runner import Work
 from core import instant
 from core.envelope import Record
@@ -74,6 +74,12 @@ class Restore:
     async def _segment(self, work: Work, segment: Segment, start: int, end: int) -> _Counts:
         counts = _Counts()
         events = [event for event in await self._ports.files.read(segment) if start <= event.received_at < end]
+        missing: list[Stored] = []
+        for at in range(0, len(events), BATCH):
+            some = events[at : at + BATCH]
+            there = await self._ports.store.fetch(work.scope, [event.id for event in some])
+            missing += [event for event in some if event.id not in there]
+        await book(self._ports, f"restore:{segment.id}:{work.job.id}", segment, missing, -1)
         for at in range(0, len(events), _BATCH):
             await self._batch(work, events[at : at + _BATCH], counts)
         return counts

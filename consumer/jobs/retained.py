@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -12,8 +13,9 @@ from core.archiving.files import SegmentFiles
 from core.errors import Forbidden
 from core.holds import Held, Holds, held_in
 from core.jobs import RESTORE, RETENTION, Job, Jobs
-from core.ports import Control, EventIndex, EventStore, Ledger, Stored
-from core.segments import Segment, Segments
+from core.ports import Account, Accounts, Control, EventIndex, EventStore, Ledger, Stored, Tally
+from core.ports.accounts import SECOND
+from core.segments import Segment, Segments, SegmentState
 from core.tenant import Tenant, TenantScope, TenantStatus
 
 BATCH: Final = 1000
@@ -30,6 +32,7 @@ class Ports:
     store: EventStore
     index: EventIndex
     ledger: Ledger
+    accounts: Accounts
     holds: Holds
     segments: Segments
     files: SegmentFiles
@@ -67,6 +70,7 @@ async def take_out(ports: Ports, work: Work, segment: Segment, *, indexed: bool 
     scope = work.scope
     await quiet(ports, scope)
     events = await ports.files.read(segment)
+    await _book_out(ports, scope, segment, events)
     for start in range(0, len(events), BATCH):
         batch = events[start : start + BATCH]
         # Anew for each batch, so that a hold is good from the moment it is answered.
@@ -75,6 +79,31 @@ async def take_out(ports: Ports, work: Work, segment: Segment, *, indexed: bool 
             batch = await asyncio.to_thread(_free, held, batch)
         await _remove(ports, scope, segment.placement, batch, indexed=indexed)
     await quiet(ports, scope)
+
+
+async def book(ports: Ports, source: str, segment: Segment, events: Iterable[Stored], sign: int) -> None:
+    """Write into the books that these events go into the archive (`sign` 1), or come back (-1).
+
+    Before the first of them moves: of one source the first account stays, so a runner that does it again, and finds
+    some moved already, changes nothing.
+    """
+    seconds = Counter(event.received_at // SECOND * SECOND for event in events)
+    found = [
+        Account(source, segment.tenant_id, second, Tally(archived=sign * count)) for second, count in seconds.items()
+    ]
+    for start in range(0, len(found), BATCH):
+        await ports.accounts.write(found[start : start + BATCH])
+
+
+async def _book_out(ports: Ports, scope: TenantScope, segment: Segment, events: Sequence[Stored]) -> None:
+    held = await held_in(ports.holds, scope)
+    going = await asyncio.to_thread(_free, held, events) if held else list(events)
+    if segment.state is SegmentState.RESTORED:  # not all of it may have come back
+        there: dict[str, Stored] = {}
+        for start in range(0, len(going), BATCH):
+            there |= await ports.store.fetch(scope, [event.id for event in going[start : start + BATCH]])
+        going = [event for event in going if event.id in there and there[event.id].hash == event.hash]
+    await book(ports, f"archive:{segment.id}:{segment.restored_until or 0}", segment, going, 1)
 
 
 async def _remove(ports: Ports, scope: TenantScope, placement: str, batch: Sequence[Stored], *, indexed: bool) -> None:

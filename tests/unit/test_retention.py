@@ -64,6 +64,7 @@ async def is_done(world: World, going: list[str], staying: list[str]) -> None:
             row.body, row.hash, row.content, row.envelope, row.placement
         )  # fmt: skip
         assert (event.received_at, event.timestamp) == (row.received_at, row.timestamp)
+    assert await world.booked() == len(going)
     recorded = await world.recorded()
     assert {each.state for each in recorded} == {SegmentState.REMOVED}
     assert world.files() == sorted(each.name for each in recorded)
@@ -76,6 +77,7 @@ async def is_back(world: World) -> None:
         event_id: (row.body, row.hash) for event_id, row in world.rows.items()
     }
     assert world.index.ids() == sorted(world.rows)
+    assert await world.booked() == 0
 
 
 async def test_past_events_go_and_held_and_young_ones_stay(world: World) -> None:
