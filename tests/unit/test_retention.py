@@ -217,6 +217,17 @@ async def a_few(world: World) -> tuple[list[str], list[str]]:
     return going, staying + await world.arrive("2026-05-10T00:00:00Z")
 
 
+async def test_an_event_sent_again_stays_in_the_index_of_the_first(world: World) -> None:
+    before = NOW - DAY // 2
+    [old, *_] = await world.arrive("2026-06-03T00:00:00Z", key="1")
+    await world.done(before=before)
+    await world.arrive(NOW, key="1")
+    await world.done(RESTORE)
+    world.now += 8 * DAY
+    await world.done(before=before)
+    assert list(await world.stored()) == world.index.ids() == [old]
+
+
 @pytest.mark.parametrize("stride", [pytest.param(8, id="some"), pytest.param(1, id="all", marks=pytest.mark.slow)])
 @pytest.mark.parametrize("kind", [RETENTION, RESTORE])
 @pytest.mark.parametrize("before", [True, False], ids=["before", "after"])
