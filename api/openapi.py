@@ -13,6 +13,7 @@ from api.schemas.events import BulkEventIn, EventIn, Problem
 from api.schemas.facets import FacetsIn
 from api.schemas.holds import HoldIn, ReleaseIn
 from api.schemas.jobs import ExportIn
+from api.schemas.masking import MaskingIn, PreviewIn
 from api.schemas.reindex import ReindexIn
 from api.schemas.searches import SavedSearchIn, SearchIn
 from api.schemas.tenants import TenantIn, TenantPatchIn, TenantSettingsIn
@@ -107,6 +108,8 @@ _BODIES: Final[tuple[type[BaseModel], ...]] = (
     ExportIn,
     FacetsIn,
     HoldIn,
+    MaskingIn,
+    PreviewIn,
     ReindexIn,
     ReleaseIn,
     SavedSearchIn,
