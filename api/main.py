@@ -20,6 +20,7 @@ from starlette.types import ASGIApp
 
 from api.auth import Authenticator
 from api.bodies import Admission
+from api.client import Proxies
 from api.direct import Direct, Route
 from api.exports import ExportSlots
 from api.middleware import Envelope, unforeseen
@@ -31,14 +32,17 @@ from api.routes import (
     access,
     catalogue,
     changes,
+    completeness,
     docs,
     export,
     exports,
     facets,
     holds,
     jobs,
+    keys,
     logs,
     masking,
+    permission_sets,
     reindex,
     searches,
     searching,
@@ -46,6 +50,7 @@ from api.routes import (
     stats,
     stream,
     tenants,
+    token,
     viewers,
 )
 from api.state import State
@@ -77,6 +82,7 @@ _ROUTERS = (
     stream.router,
     export.router,
     stats.router,
+    completeness.router,
     logs.router,
     catalogue.router,
     reindex.router,
@@ -89,6 +95,9 @@ _ROUTERS = (
     changes.router,
     facets.router,
     masking.router,
+    token.router,
+    keys.router,
+    permission_sets.router,
     tenants.router,
     access.router,
     service.router,
@@ -185,13 +194,15 @@ def _state(settings: Settings, backends: Backends, key: SigningKey) -> State:
     search = Search(backends.store, backends.index, backends.ledger, total_bound=settings.total_bound)
     catalogues = CatalogueCache(backends.catalogues)
     snapshots = Snapshots(backends.control)
+    proxies = Proxies(settings.proxy_networks)
     limiter = Limiter()
     limiter.quotas_of = snapshots.quotas
     return State(
         settings=settings,
         backends=backends,
         snapshots=snapshots,
-        authenticator=Authenticator(verifier, snapshots, limiter),
+        authenticator=Authenticator(verifier, snapshots, limiter, proxies),
+        proxies=proxies,
         issuer=TokenIssuer(key, settings.issuer, settings.audience),
         admission=Admission(settings.max_in_flight_bytes, settings.max_tenant_in_flight_bytes),
         commit=commit,
@@ -290,6 +301,8 @@ def serve() -> None:
         log_config=None,
         access_log=False,
         server_header=False,
+        # It would believe whoever speaks from this machine: who is believed is OCELOT_TRUSTED_PROXIES.
+        proxy_headers=False,
         timeout_graceful_shutdown=20,
         backlog=2048,
     )
