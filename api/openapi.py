@@ -14,7 +14,7 @@ from api.schemas.facets import FacetsIn
 from api.schemas.holds import HoldIn, ReleaseIn
 from api.schemas.jobs import ExportIn
 from api.schemas.keys import KeyChangeIn, NewKeyIn, PermissionSetIn, RotateIn
-from api.schemas.reindex import ReindexIn
+from api.schemas.reindex import ReconcileIn, ReindexIn
 from api.schemas.searches import SavedSearchIn, SearchIn
 from api.schemas.tenants import TenantIn, TenantPatchIn, TenantSettingsIn
 from api.schemas.viewers import ViewerLinkIn
@@ -111,6 +111,7 @@ _BODIES: Final[tuple[type[BaseModel], ...]] = (
     KeyChangeIn,
     NewKeyIn,
     PermissionSetIn,
+    ReconcileIn,
     ReindexIn,
     ReleaseIn,
     RotateIn,

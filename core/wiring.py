@@ -18,6 +18,7 @@ from core.facet_source import FacetSource
 from core.holds import Holds
 from core.jobs import Jobs
 from core.ports import (
+    Accounts,
     Archive,
     Control,
     EventFeed,
@@ -52,6 +53,7 @@ class Backends:
     parking: Parking
     outbox: Outbox
     ledger: Ledger
+    accounts: Accounts
     control: Control
     index: EventIndex
     feed: EventFeed
@@ -78,6 +80,7 @@ async def open_backends(settings: Settings) -> AsyncIterator[Backends]:
     index need not be up.
     """
     from core.adapters.index.opensearch import open_index
+    from core.adapters.store.accounts import MongoAccounts
     from core.adapters.store.catalogues import MongoCatalogues
     from core.adapters.store.client import open_client
     from core.adapters.store.events import MongoEventStore
@@ -89,7 +92,6 @@ async def open_backends(settings: Settings) -> AsyncIterator[Backends]:
     from core.adapters.store.outbox import MongoOutbox
     from core.adapters.store.parking import MongoParking
     from core.adapters.store.purge import MongoPurge
-    from core.adapters.store.searches import MongoSavedSearches
     from core.adapters.store.segments import MongoSegments
     from core.adapters.store.tombstones import MongoTombstones
     from core.adapters.store.usage import MongoUsage
@@ -100,7 +102,8 @@ async def open_backends(settings: Settings) -> AsyncIterator[Backends]:
         stack.callback(client.close)
         database = client[settings.mongodb_database]
         breakers = {name: Breaker(name) for name in ("store", "index")}
-        control = guarded(await _control(database), breakers["store"])
+        control, searches = await _opened(database)
+        control = guarded(control, breakers["store"])
         index = open_index(
             settings.opensearch_url.get_secret_value(),
             shards=settings.index_shards,
@@ -116,10 +119,11 @@ async def open_backends(settings: Settings) -> AsyncIterator[Backends]:
             parking=guarded(MongoParking(database), breakers["store"]),
             outbox=guarded(MongoOutbox(database), breakers["store"]),
             ledger=guarded(MongoLedger(database), breakers["store"]),
+            accounts=restricted(guarded(MongoAccounts(database), breakers["store"])),
             control=control,
             index=restricted(guarded(index, breakers["index"])),
             feed=restricted(MongoEventFeed(database)),
-            searches=restricted(guarded(await MongoSavedSearches.open(database), breakers["store"])),
+            searches=restricted(guarded(searches, breakers["store"])),
             jobs=restricted(guarded(MongoJobs(database), breakers["store"])),
             keys=restricted(guarded(MongoKeys(database), breakers["store"])),
             viewers=restricted(guarded(MongoViewerLinks(database), breakers["store"])),
@@ -161,16 +165,17 @@ def _queue(settings: Settings) -> Queue:
     return SqsQueue(chosen.url, chosen.region, chosen.endpoint)
 
 
-async def _control(database: Database) -> Control:
-    """The control records, once the store answers; makes the store's indexes on the way."""
+async def _opened(database: Database) -> tuple[Control, SavedSearches]:
+    """What opens by asking the store, once that answers; makes the store's indexes on the way."""
     from core.adapters.store.control import MongoControl
     from core.adapters.store.indexes import ensure_indexes
+    from core.adapters.store.searches import MongoSavedSearches
 
     deadline = time.monotonic() + _PATIENCE
     while True:
         try:
             await ensure_indexes(database)
-            return await MongoControl.open(database)
+            return await MongoControl.open(database), await MongoSavedSearches.open(database)
         except Unavailable as error:
             if time.monotonic() > deadline:
                 raise

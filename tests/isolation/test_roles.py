@@ -103,6 +103,7 @@ ROWS: Final[dict[tuple[str, str], Row]] = {
     ("get", "/api/v1/logs/export"): Row("admin reader viewer"),
     ("get", "/api/v1/logs/stream"): Row("admin reader"),
     ("get", "/api/v1/logs/stats"): Row("admin reader viewer"),
+    ("get", "/api/v1/logs/completeness"): Row("admin reader"),
     ("get", "/api/v1/logs/{event_id}"): Row("admin reader viewer", 200, {"params": {"wait": "20"}}, an_event),
     ("get", "/api/v1/facets"): Row("admin reader"),
     ("put", "/api/v1/facets"): Row("admin", 200, {"json": {"facets": []}}),
@@ -128,6 +129,8 @@ ROWS: Final[dict[tuple[str, str], Row]] = {
     ("get", "/api/v1/catalogue/versions/{version}"): Row("admin writer reader", 404, made=no_version),
     ("get", "/api/v1/catalogue/openapi.json"): Row("admin writer reader"),
     ("post", "/api/v1/logs/index/bulk"): Row("admin", 200, {"json": {"ids": ["0" * 8]}}),
+    # A range in which there is nothing, and is no job of this tenant's yet.
+    ("post", "/api/v1/logs/index/reconcile"): Row("admin", 202, {"json": {"received_to": "1971-01-01T00:00:00Z"}}),
     ("post", "/api/v1/viewer-links"): Row(
         "admin reader", 201, {"json": {"filter": {"field": "user_id", "equals": "a"}}}
     ),

@@ -18,6 +18,7 @@ from core.jobs import EXPORT, Job, JobState
 from core.placement import place, read_alias, write_alias
 from tests import census
 from tests.flow.exports import done, done_export, link_of
+from tests.flow.jobs import ended
 from tests.service import Client, Service
 from tests.streams import Follower, Socket
 
@@ -239,6 +240,16 @@ def export(pair: Pair) -> None:
     assert (answer.status_code, answer.content) == (400, unknown.content)
 
 
+def completeness(pair: Pair) -> None:
+    """Counts one's own: both sent the same, and the other has more."""
+    pair.theirs.ingest({"action": "theirs alone"})
+    asked = {"from": "-1h", "interval": "1d"}
+    answer = silent(pair, pair.mine.get("/logs/completeness", params=asked)).json()
+    counted = [sum(each[name] for each in answer["intervals"]) for name in ("stored", "indexed", "due")]
+    assert counted == [EVENTS] * 3
+    assert answer["gaps"] == []
+
+
 SAVED: dict[str, Any] = {"name": "of the ledger", "query": "q=ledger"}
 
 
@@ -304,6 +315,14 @@ def reindex(pair: Pair) -> None:
     assert statuses == ["present", "not_found", "not_found", "not_found"]
     unknown = pair.mine.post("/logs/index/bulk", json={"ids": [str(uuid.uuid4())]}).json()["items"][0]
     assert answer.json()["items"][1] | {"id": ""} == unknown | {"id": ""}
+
+
+def reconcile(pair: Pair) -> None:
+    """Compares one's own events alone."""
+    pair.mine.complete()
+    job = silent(pair, pair.mine.post("/logs/index/reconcile", json={"received_from": "-1h"})).json()["job"]
+    result = ended(pair.mine, job["id"])["result"]
+    assert (result["compared"], result["left"]) == (EVENTS, 0)
 
 
 def viewer_links(pair: Pair) -> None:
@@ -500,6 +519,7 @@ CASES: dict[tuple[str, str], Callable[[Pair], None]] = {
     ("get", "/api/v1/logs/stream"): follow,
     ("get", "/api/v1/logs/{event_id}"): read_one,
     ("get", "/api/v1/logs/stats"): count,
+    ("get", "/api/v1/logs/completeness"): completeness,
     ("get", "/api/v1/facets"): facets,
     ("put", "/api/v1/facets"): facets,
     ("post", "/api/v1/exports"): start_export,
@@ -517,6 +537,7 @@ CASES: dict[tuple[str, str], Callable[[Pair], None]] = {
     ("delete", "/api/v1/searches/{search_id}"): of_a_search("DELETE"),
     ("get", "/api/v1/searches/{search_id}/results"): run_search,
     ("post", "/api/v1/logs/index/bulk"): reindex,
+    ("post", "/api/v1/logs/index/reconcile"): reconcile,
     ("post", "/api/v1/viewer-links"): viewer_links,
     ("get", "/api/v1/viewer-links"): viewer_links,
     ("delete", "/api/v1/viewer-links/{link_id}"): viewer_links,

@@ -319,6 +319,20 @@ async def test_a_body_that_stops_coming_gives_up_its_place(monkeypatch: pytest.M
     assert admission.in_flight == 0
 
 
+async def test_a_body_that_is_whole_is_read_as_it_is_and_within_the_same_bounds() -> None:
+    scope = {"type": "http", "headers": [], bodies.WHOLE: True}
+    assert await bodies.read(Request(scope, SlowBody(b"}")), LIMIT) == b"}"
+    with pytest.raises(TooLarge):
+        await bodies.read(Request(scope, SlowBody(b"}")), 0)
+
+    async def gone() -> dict[str, Any]:
+        return {"type": "http.disconnect"}
+
+    with pytest.raises(Invalid) as raised:
+        await bodies.read(Request(scope, gone), LIMIT)
+    assert raised.value.code == "client_disconnected"
+
+
 async def test_a_slow_body_that_goes_on_is_read_whole(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(bodies, "STALL_SECONDS", 0.4)
     body = SlowBody(*[b" "] * 8, b"{", b"}", pause=0.1)
