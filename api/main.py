@@ -31,6 +31,7 @@ from api.routes import (
     access,
     catalogue,
     changes,
+    deletion,
     docs,
     export,
     exports,
@@ -88,6 +89,7 @@ _ROUTERS = (
     changes.router,
     facets.router,
     tenants.router,
+    deletion.router,
     access.router,
     service.router,
     docs.router,
@@ -183,6 +185,7 @@ def _state(settings: Settings, backends: Backends, key: SigningKey) -> State:
     search = Search(backends.store, backends.index, backends.ledger, total_bound=settings.total_bound)
     catalogues = CatalogueCache(backends.catalogues)
     snapshots = Snapshots(backends.control)
+    snapshots.when_gone(verifier.forget)
     limiter = Limiter()
     limiter.quotas_of = snapshots.quotas
     return State(

@@ -11,7 +11,7 @@ import hashlib
 import time
 import uuid
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any, Final
 
 import msgspec
@@ -139,6 +139,11 @@ class TokenVerifier:
             self._verified.pop(digest, None)
             raise Unauthenticated("the token has expired", code="token_expired")
         return claims
+
+    def forget(self, tenant_ids: Collection[str]) -> None:
+        """Keep nothing of these tenants' tokens."""
+        for digest in [digest for digest, claims in self._verified.items() if claims.tenant_id in tenant_ids]:
+            del self._verified[digest]
 
     def _check(self, token: str) -> Claims:
         if len(token) > MAX_TOKEN_BYTES:

@@ -16,7 +16,12 @@ from core.tenant import TenantScope
 
 EXPORT: Final = "export"
 REINDEX: Final = "reindex"
-NEEDS: Final[dict[str, Permission]] = {EXPORT: Permission.READ, REINDEX: Permission.MANAGE}
+TENANT_DELETION: Final = "tenant_deletion"
+NEEDS: Final[dict[str, Permission]] = {
+    EXPORT: Permission.READ,
+    REINDEX: Permission.MANAGE,
+    TENANT_DELETION: Permission.PLATFORM,
+}
 """Each kind of job, and what a caller must hold to start one, run it again or cancel it."""
 
 Json = dict[str, Any]
