@@ -20,6 +20,7 @@ from starlette.types import ASGIApp
 
 from api.auth import Authenticator
 from api.bodies import Admission
+from api.client import Proxies
 from api.direct import Direct, Route
 from api.exports import ExportSlots
 from api.middleware import Envelope, unforeseen
@@ -31,6 +32,7 @@ from api.routes import (
     access,
     catalogue,
     changes,
+    completeness,
     deletion,
     docs,
     export,
@@ -38,7 +40,9 @@ from api.routes import (
     facets,
     holds,
     jobs,
+    keys,
     logs,
+    permission_sets,
     reindex,
     searches,
     searching,
@@ -46,6 +50,7 @@ from api.routes import (
     stats,
     stream,
     tenants,
+    token,
     viewers,
 )
 from api.state import State
@@ -77,6 +82,7 @@ _ROUTERS = (
     stream.router,
     export.router,
     stats.router,
+    completeness.router,
     logs.router,
     catalogue.router,
     reindex.router,
@@ -88,6 +94,9 @@ _ROUTERS = (
     jobs.router,
     changes.router,
     facets.router,
+    token.router,
+    keys.router,
+    permission_sets.router,
     tenants.router,
     deletion.router,
     access.router,
@@ -186,13 +195,15 @@ def _state(settings: Settings, backends: Backends, key: SigningKey) -> State:
     catalogues = CatalogueCache(backends.catalogues)
     snapshots = Snapshots(backends.control)
     snapshots.when_gone(verifier.forget)
+    proxies = Proxies(settings.proxy_networks)
     limiter = Limiter()
     limiter.quotas_of = snapshots.quotas
     return State(
         settings=settings,
         backends=backends,
         snapshots=snapshots,
-        authenticator=Authenticator(verifier, snapshots, limiter),
+        authenticator=Authenticator(verifier, snapshots, limiter, proxies),
+        proxies=proxies,
         issuer=TokenIssuer(key, settings.issuer, settings.audience),
         admission=Admission(settings.max_in_flight_bytes, settings.max_tenant_in_flight_bytes),
         commit=commit,
@@ -291,6 +302,8 @@ def serve() -> None:
         log_config=None,
         access_log=False,
         server_header=False,
+        # It would believe whoever speaks from this machine: who is believed is OCELOT_TRUSTED_PROXIES.
+        proxy_headers=False,
         timeout_graceful_shutdown=20,
         backlog=2048,
     )

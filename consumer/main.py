@@ -15,6 +15,7 @@ from consumer.jobs.export import ExportHandler
 from consumer.jobs.frontier import Frontier
 from consumer.jobs.outbox import OutboxDrain
 from consumer.jobs.rebuild import Rebuild
+from consumer.jobs.reconcile import Reconcile
 from consumer.jobs.reindex import Reindex
 from consumer.jobs.runner import LEASE_SECONDS, Handler, JobRunner
 from consumer.jobs.schedule import every
@@ -22,7 +23,7 @@ from consumer.loop import Loop
 from consumer.pipeline import Pipeline
 from core import telemetry
 from core.export.source import Source
-from core.jobs import EXPORT, REINDEX, TENANT_DELETION
+from core.jobs import EXPORT, RECONCILE, REINDEX, TENANT_DELETION
 from core.settings import BadSettings, Settings, load
 from core.snapshots import Snapshots
 from core.tombstones import TombstoneSource
@@ -42,6 +43,7 @@ async def consume(settings: Settings) -> None:
             parking=backends.parking,
             outbox=backends.outbox,
             ledger=backends.ledger,
+            accounts=backends.accounts,
             tombstones=TombstoneSource(backends.tombstones),
             index_patience=settings.index_patience,
         )
@@ -80,6 +82,7 @@ def _handlers(settings: Settings, backends: Backends) -> dict[str, Handler]:
     source = Source(backends.store, backends.index, backends.ledger)
     return {
         EXPORT: ExportHandler(backends.control, source, backends.archive),
+        RECONCILE: Reconcile(backends.control, backends.store, backends.index, backends.ledger),
         REINDEX: Reindex(backends.jobs, backends.control, backends.store, backends.index, backends.ledger),
         TENANT_DELETION: TenantDeletion(backends),
     }
