@@ -23,7 +23,7 @@ from api.bodies import Admission
 from api.direct import Direct, Route
 from api.exports import ExportSlots
 from api.middleware import Envelope, unforeseen
-from api.openapi import describe_permissions, extra_schemas, without_the_frameworks_own
+from api.openapi import describe_limits, describe_permissions, extra_schemas, without_the_frameworks_own
 from api.packing import Packing
 from api.problems import problem, problem_of
 from api.protocol import BoundedProtocol, Server
@@ -45,6 +45,7 @@ from api.routes import (
     stats,
     stream,
     tenants,
+    usage,
     viewers,
 )
 from api.state import State
@@ -88,6 +89,7 @@ _ROUTERS = (
     changes.router,
     facets.router,
     tenants.router,
+    usage.router,
     access.router,
     service.router,
     docs.router,
@@ -255,6 +257,7 @@ def _openapi(app: FastAPI) -> Callable[[], dict[str, Any]]:
             components = schema.setdefault("components", {})
             without_the_frameworks_own(schema)
             describe_permissions(schema)
+            describe_limits(schema)
             components["schemas"] = {**extra_schemas(), **components.get("schemas", {})}
             components["securitySchemes"] = {"token": {"type": "http", "scheme": "bearer", "bearerFormat": "JWT"}}
             schema["security"] = [{"token": []}]

@@ -107,6 +107,6 @@ def problem_of(error: Exception, request_id: str) -> Response:
     if error.errors:
         extra["errors"] = [msgspec.to_builtins(fault) for fault in error.errors]
     if isinstance(error, QuotaExceeded):
-        extra["violated-policies"] = [error.policy]  # as draft-ietf-httpapi-ratelimit-headers has it
+        extra["violated-policies"] = error.policies  # as draft-ietf-httpapi-ratelimit-headers has it
     detail = error.public if isinstance(error, Unavailable) else error.message
     return problem(status, error.code, detail, request_id, extra=extra, headers=headers)

@@ -10,6 +10,7 @@ from cli.parked import parked
 from cli.reindex_command import reindex_command
 from cli.search_command import search_command
 from cli.tail_command import tail_command
+from cli.usage import usage
 
 app = typer.Typer(
     name="ocelot",
@@ -28,6 +29,7 @@ app.add_typer(parked, name="parked")
 app.command("search")(search_command)
 app.command("reindex")(reindex_command)
 app.command("tail")(tail_command)
+app.command("usage")(usage)
 app.command("import")(import_command)
 
 if __name__ == "__main__":

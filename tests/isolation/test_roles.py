@@ -138,6 +138,8 @@ ROWS: Final[dict[tuple[str, str], Row]] = {
     ("post", "/api/v1/tenants/{tenant_id}/tokens"): Row(
         "admin platform", 201, {"json": {"roles": ["reader"]}}, the_tenant
     ),
+    ("get", "/api/v1/usage"): Row("admin"),
+    ("get", "/api/v1/tenants/{tenant_id}/usage"): Row("admin platform", made=the_tenant),
     ("get", "/api/v1/health"): Row("anyone"),
     ("get", "/api/v1/ready"): Row("anyone"),
     ("get", "/metrics"): Row("anyone"),
