@@ -7,10 +7,14 @@ from typing import Final, cast
 
 from starlette.requests import HTTPConnection, Request
 
+from api.client import Proxies
 from api.tokens import TokenVerifier
+from core import networks
 from core.access import Permission, permissions_of
 from core.errors import Forbidden, NotFound, Unauthenticated
 from core.limits import Limiter, Use
+from core.networks import Network
+from core.ports import AccessSnapshot
 from core.snapshots import Snapshots
 from core.tenant import Claims, Tenant, TenantScope, from_token
 
@@ -20,10 +24,11 @@ USE: Final = "ocelot.use"
 
 @dataclass(frozen=True, slots=True)
 class Access:
-    """Who is asking: the scope, and the tenant that it is for."""
+    """Who is asking: the scope, the tenant that it is for, and what the token says."""
 
     scope: TenantScope
     tenant: Tenant
+    claims: Claims
 
 
 def use_of(connection: HTTPConnection) -> Use:
@@ -45,17 +50,24 @@ def bearer_of(connection: HTTPConnection) -> str:
 class Authenticator:
     """Checks tokens, and what they may, by the newest of `snapshots`, and how much of it by `limiter`."""
 
-    def __init__(self, verifier: TokenVerifier, snapshots: Snapshots, limiter: Limiter | None = None) -> None:
+    def __init__(
+        self,
+        verifier: TokenVerifier,
+        snapshots: Snapshots,
+        limiter: Limiter | None = None,
+        proxies: Proxies | None = None,
+    ) -> None:
         self._verifier = verifier
         self._snapshots = snapshots
         self._limiter = limiter or Limiter()
+        self._proxies = proxies or Proxies()
 
     async def tenant_access(self, request: Request, permission: Permission) -> Access:
         """The caller's access to the tenant of its own token, and a request of its quotas used.
 
         Raises `Unauthenticated`, `Forbidden` or `QuotaExceeded`.
         """
-        access = await self.token_access(bearer_of(request), permission)
+        access = await self.token_access(request, bearer_of(request), permission)
         self.enter(request, access, permission)
         return access
 
@@ -65,9 +77,9 @@ class Authenticator:
         use.enter()
         return use
 
-    async def token_access(self, token: str, permission: Permission) -> Access:
+    async def token_access(self, connection: HTTPConnection, token: str, permission: Permission) -> Access:
         """The same for a token that was taken from elsewhere than the header."""
-        claims = await self._checked(token)
+        claims = await self._checked(connection, token)
         if claims.tenant_id is None:
             raise Forbidden("a platform token reads and writes no tenant's log")
         tenant = await self._snapshots.tenant(claims.tenant_id)
@@ -75,7 +87,7 @@ class Authenticator:
             raise Unauthenticated("the tenant is gone", code="tenant_gone")
         scope = from_token(claims, tenant)
         scope.require(permission)
-        return Access(scope, tenant)
+        return Access(scope, tenant, claims)
 
     async def managed_tenant(self, request: Request, tenant_id: str) -> Access:
         """The caller's access to manage the tenant named in the path; a foreign one is `NotFound`."""
@@ -86,7 +98,7 @@ class Authenticator:
             raise NotFound("no such tenant")
         scope = from_token(claims, tenant)
         scope.require(Permission.MANAGE)
-        return Access(scope, tenant)
+        return Access(scope, tenant, claims)
 
     async def require_platform(self, request: Request) -> Claims:
         """The claims of a platform administrator; raises otherwise."""
@@ -97,25 +109,35 @@ class Authenticator:
 
     async def claims(self, request: Request) -> Claims:
         """The claims of the request's bearer token, not revoked."""
-        return await self._checked(bearer_of(request))
+        return await self._checked(request, bearer_of(request))
 
-    async def _checked(self, token: str) -> Claims:
+    async def _checked(self, connection: HTTPConnection, token: str) -> Claims:
         claims = self._verifier.verify(token)
-        snapshot = await self._snapshots.current()
-        if not snapshot.revoked.isdisjoint((claims.subject, claims.token_id, claims.maker)):
-            raise Unauthenticated("the token was revoked", code="token_revoked")
+        self._admit(await self._snapshots.current(), connection, claims)
         return claims
 
-    def recheck(self, claims: Claims, access: Access) -> None:
-        """Raise when the newest snapshot has revoked the token or closed the tenant since `access` was given.
+    def _admit(self, snapshot: AccessSnapshot, connection: HTTPConnection, claims: Claims) -> None:
+        if not snapshot.revoked.isdisjoint(claims.names):
+            raise Unauthenticated("the token was revoked", code="token_revoked")
+        if (allowed := snapshot.networks.get(claims.subject)) is not None:
+            self.require_network(connection, allowed)
+
+    def require_network(self, connection: HTTPConnection, allowed: tuple[Network, ...]) -> None:
+        """Raise `Forbidden` unless the request comes from one of the networks; one from nowhere known does not."""
+        found = self._proxies.client_of(connection)
+        if found is None or not networks.holds(allowed, found):
+            raise Forbidden("the key may not be used from this address", code="address_not_allowed")
+
+    def recheck(self, connection: HTTPConnection, access: Access, permission: Permission) -> None:
+        """Raise when the newest snapshot has revoked the token, closed the tenant, or taken the permission away since
+        `access` was given.
 
         Not when the token has expired meanwhile: what it was good for at the start may end.
         """
         snapshot = self._snapshots.newest
         if snapshot is None:
             return
-        if not snapshot.revoked.isdisjoint((claims.subject, claims.token_id, claims.maker)):
-            raise Unauthenticated("the token was revoked", code="token_revoked")
+        self._admit(snapshot, connection, access.claims)
         tenant = snapshot.tenants.get(access.tenant.id)
         if tenant is not None:
-            from_token(claims, tenant)
+            from_token(access.claims, tenant).require(permission)

@@ -20,6 +20,7 @@ from starlette.types import ASGIApp
 
 from api.auth import Authenticator
 from api.bodies import Admission
+from api.client import Proxies
 from api.direct import Direct, Route
 from api.exports import ExportSlots
 from api.middleware import Envelope, unforeseen
@@ -31,13 +32,16 @@ from api.routes import (
     access,
     catalogue,
     changes,
+    completeness,
     docs,
     export,
     exports,
     facets,
     holds,
     jobs,
+    keys,
     logs,
+    permission_sets,
     reindex,
     searches,
     searching,
@@ -45,6 +49,7 @@ from api.routes import (
     stats,
     stream,
     tenants,
+    token,
     usage,
     viewers,
 )
@@ -77,6 +82,7 @@ _ROUTERS = (
     stream.router,
     export.router,
     stats.router,
+    completeness.router,
     logs.router,
     catalogue.router,
     reindex.router,
@@ -88,6 +94,9 @@ _ROUTERS = (
     jobs.router,
     changes.router,
     facets.router,
+    token.router,
+    keys.router,
+    permission_sets.router,
     tenants.router,
     usage.router,
     access.router,
@@ -185,13 +194,15 @@ def _state(settings: Settings, backends: Backends, key: SigningKey) -> State:
     search = Search(backends.store, backends.index, backends.ledger, total_bound=settings.total_bound)
     catalogues = CatalogueCache(backends.catalogues)
     snapshots = Snapshots(backends.control)
+    proxies = Proxies(settings.proxy_networks)
     limiter = Limiter()
     limiter.quotas_of = snapshots.quotas
     return State(
         settings=settings,
         backends=backends,
         snapshots=snapshots,
-        authenticator=Authenticator(verifier, snapshots, limiter),
+        authenticator=Authenticator(verifier, snapshots, limiter, proxies),
+        proxies=proxies,
         issuer=TokenIssuer(key, settings.issuer, settings.audience),
         admission=Admission(settings.max_in_flight_bytes, settings.max_tenant_in_flight_bytes),
         commit=commit,
@@ -291,6 +302,8 @@ def serve() -> None:
         log_config=None,
         access_log=False,
         server_header=False,
+        # It would believe whoever speaks from this machine: who is believed is OCELOT_TRUSTED_PROXIES.
+        proxy_headers=False,
         timeout_graceful_shutdown=20,
         backlog=2048,
     )

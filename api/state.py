@@ -10,6 +10,7 @@ from starlette.requests import HTTPConnection
 
 from api.auth import Authenticator
 from api.bodies import Admission
+from api.client import Proxies
 from api.exports import ExportSlots
 from api.tokens import TokenIssuer
 from core.catalogue import CatalogueCache
@@ -33,6 +34,7 @@ class State:
     """Of every tenant what is set for it, at most a few seconds old."""
     authenticator: Authenticator
     issuer: TokenIssuer
+    proxies: Proxies
     admission: Admission
     commit: GroupCommit
     ingest: Ingest

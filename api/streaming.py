@@ -50,6 +50,7 @@ class Stream:
     """One client's stream, open; `held` is what it takes of the bounds."""
 
     state: State
+    connection: HTTPConnection
     access: Access
     token: str
     subscription: Subscription
@@ -122,7 +123,7 @@ class Stream:
     async def _fault(self) -> OcelotError | None:
         """Why the caller may not listen any more."""
         try:
-            await self.state.authenticator.token_access(self.token, Permission.READ)
+            await self.state.authenticator.token_access(self.connection, self.token, Permission.READ)
         except Unavailable:
             return None  # the store is down: what was allowed stays so, as everywhere
         except OcelotError as error:
@@ -153,7 +154,7 @@ async def open_stream(
 ) -> Stream:
     """A stream for the token's tenant; raises as the request's answer should be. `run` it, which also closes it."""
     state = state_of(connection)
-    access = await state.authenticator.token_access(token, Permission.READ)
+    access = await state.authenticator.token_access(connection, token, Permission.READ)
     state.authenticator.enter(connection, access, Permission.READ)
     asked = query_of([(name, value) for name, value in parameters if name != "fields"])
     written = [value for name, value in parameters if name == "fields"]
@@ -163,7 +164,7 @@ async def open_stream(
         held.enter_context(state.streams.admit(access.scope))
         subscription = Subscription(state.streams, access.scope, asked, at)
         await subscription.open()
-        return Stream(state, access, token, subscription, projection, held.pop_all())
+        return Stream(state, connection, access, token, subscription, projection, held.pop_all())
 
 
 def query_of(parameters: Iterable[tuple[str, str]]) -> query.EventQuery:

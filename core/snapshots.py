@@ -41,6 +41,9 @@ class Snapshots:
                 await self.refresh()
             except OcelotError as error:
                 log.warning("tenants not refreshed: %s", error.message)
+            except Exception:
+                # A record that cannot be read must not end the refreshing: revocations would not be heard of any more.
+                log.exception("tenants not refreshed")
             await asyncio.sleep(REFRESH_SECONDS)
 
     async def current(self) -> AccessSnapshot:

@@ -186,7 +186,7 @@ async def _by_link(state: State, text: str) -> tuple[Access, Job]:
         raise links.bad_link()
     link = links.verify(tenant, text, int(time.time()))
     claims = Claims(f"link:{link.job_id}", tenant.id, frozenset({Role.READER}), "", 0, link.expires_at)
-    access = Access(from_token(claims, tenant), tenant)
+    access = Access(from_token(claims, tenant), tenant, claims)
     return access, await _find(state, access, link.job_id)
 
 
