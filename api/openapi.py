@@ -17,6 +17,7 @@ from api.schemas.keys import KeyChangeIn, NewKeyIn, PermissionSetIn, RotateIn
 from api.schemas.reindex import ReconcileIn, ReindexIn
 from api.schemas.searches import SavedSearchIn, SearchIn
 from api.schemas.tenants import TenantIn, TenantPatchIn, TenantSettingsIn
+from api.schemas.usage import KeyQuotasIn
 from api.schemas.viewers import ViewerLinkIn
 from core.access import ROLE_PERMISSIONS, Permission, Role
 from core.event import KEYWORD_FIELDS
@@ -137,6 +138,7 @@ _BODIES: Final[tuple[type[BaseModel], ...]] = (
     CatalogueIn,
     ExportIn,
     FacetsIn,
+    KeyQuotasIn,
     HoldIn,
     KeyChangeIn,
     NewKeyIn,

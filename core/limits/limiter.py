@@ -73,6 +73,11 @@ class Limiter:
             meters = (meter, self._key_meter(tenant.id, actor, quotas, now))
         return Use(self, meters, permission)
 
+    def set_key_quotas(self, subject: str, quotas: Quotas) -> None:
+        """Go by these quotas of a key from now on."""
+        others = {name: found for name, found in self.key_quotas.items() if name != subject}
+        self.key_quotas = others if quotas == UNLIMITED else {**others, subject: quotas}
+
     def share(self, now: float) -> float:
         """The part of each quota that is this process's to use up: all of it while it knows what the others do."""
         return self._share if now - self._synced_at <= STALE_AFTER else self._alone

@@ -127,6 +127,33 @@ def test_changed_quotas_hold_within_seconds(running: Service, platform: Client) 
     eventually(lambda: client.get("/logs").status_code, 200)
 
 
+def test_a_keys_quotas_hold_for_all_its_tokens_and_for_no_other(running: Service, platform: Client) -> None:
+    admin = limited(running, platform, requests_per_day=100)
+    made = admin.post("/keys", json={"name": "limited", "roles": ["writer"]}).json()
+    path = f"/keys/{made['client_id']}/quotas"
+    assert admin.get(path).json() == NONE
+    put = admin.put(path, json={"events_per_day": 3})
+    assert put.json() == admin.get(path).json() == NONE | {"events_per_day": 3}
+    tokens = [token_of(running, made) for _ in range(2)]
+    with Client(running.url, tokens[0]) as one, Client(running.url, tokens[1]) as two:
+        answers = [client.post("/logs", json=EVENT) for client in (one, two, one)]
+        assert [answer.status_code for answer in answers] == [202] * 3
+        assert answers[2].headers["RateLimit"].startswith('"key-events-day";r=0;t=')
+        refused(two.post("/logs", json=EVENT), "key-events-day")
+        assert admin.post("/logs", json=EVENT).status_code == 202
+        assert admin.put(path, json={}).json() == NONE
+        assert two.post("/logs", json=EVENT).status_code == 202
+    for bad in ({"events_per_day": 0}, {"events_per_day": -1}, {"events": 1}, {"bytes_per_day": 1.5}, []):
+        assert admin.put(path, json=bad).status_code == 422
+
+
+def token_of(running: Service, key: dict[str, str]) -> str:
+    form = {"grant_type": "client_credentials"}
+    answer = httpx.post(f"{running.url}/api/v1/token", data=form, auth=(key["client_id"], key["client_secret"]))
+    token: str = answer.json()["access_token"]
+    return token
+
+
 def test_streams_count_once_and_are_refused_as_all_else(running: Service, platform: Client) -> None:
     client = limited(running, platform, requests_per_day=1)
     with client.stream("GET", "/logs/stream") as stream:

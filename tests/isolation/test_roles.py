@@ -162,6 +162,8 @@ ROWS: Final[dict[tuple[str, str], Row]] = {
         "admin platform", 201, {"json": {"roles": ["reader"]}}, the_tenant
     ),
     ("get", "/api/v1/usage"): Row("admin"),
+    ("get", "/api/v1/keys/{key_id}/quotas"): Row("admin", made=a_key),
+    ("put", "/api/v1/keys/{key_id}/quotas"): Row("admin", 200, {"json": {"events_per_day": 5}}, a_key),
     ("get", "/api/v1/tenants/{tenant_id}/usage"): Row("admin platform", made=the_tenant),
     ("get", "/api/v1/health"): Row("anyone"),
     ("get", "/api/v1/ready"): Row("anyone"),

@@ -582,6 +582,8 @@ CASES: dict[tuple[str, str], Callable[[Pair], None]] = {
     ("patch", "/api/v1/tenants/{tenant_id}"): of_a_tenant("PATCH", json={"status": "suspended"}),
     ("post", "/api/v1/tenants/{tenant_id}/tokens"): issue_token,
     ("get", "/api/v1/usage"): usage,
+    ("get", "/api/v1/keys/{key_id}/quotas"): of_a_key("GET", "/keys/{}/quotas"),
+    ("put", "/api/v1/keys/{key_id}/quotas"): of_a_key("PUT", "/keys/{}/quotas", json={"events_per_day": 1}),
     ("get", "/api/v1/tenants/{tenant_id}/usage"): usage_of_a_tenant,
     ("get", "/api/v1/health"): tells_nothing("/api/v1/health"),
     ("get", "/api/v1/ready"): tells_nothing("/api/v1/ready"),
