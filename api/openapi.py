@@ -14,6 +14,7 @@ from api.schemas.facets import FacetsIn
 from api.schemas.holds import HoldIn, ReleaseIn
 from api.schemas.jobs import ExportIn
 from api.schemas.keys import KeyChangeIn, NewKeyIn, PermissionSetIn, RotateIn
+from api.schemas.masking import MaskingIn, PreviewIn
 from api.schemas.reindex import ReconcileIn, ReindexIn
 from api.schemas.searches import SavedSearchIn, SearchIn
 from api.schemas.tenants import TenantIn, TenantPatchIn, TenantSettingsIn
@@ -141,8 +142,10 @@ _BODIES: Final[tuple[type[BaseModel], ...]] = (
     KeyQuotasIn,
     HoldIn,
     KeyChangeIn,
+    MaskingIn,
     NewKeyIn,
     PermissionSetIn,
+    PreviewIn,
     ReconcileIn,
     ReindexIn,
     ReleaseIn,

@@ -107,6 +107,9 @@ ROWS: Final[dict[tuple[str, str], Row]] = {
     ("get", "/api/v1/logs/{event_id}"): Row("admin reader viewer", 200, {"params": {"wait": "20"}}, an_event),
     ("get", "/api/v1/facets"): Row("admin reader"),
     ("put", "/api/v1/facets"): Row("admin", 200, {"json": {"facets": []}}),
+    ("get", "/api/v1/masking"): Row("admin"),
+    ("put", "/api/v1/masking"): Row("admin", 200, {"json": {"rules": []}}),
+    ("post", "/api/v1/masking/preview"): Row("admin", 200, {"json": {"event": {"action": "x"}}}),
     ("post", "/api/v1/exports"): Row(
         "admin reader", 202, {"json": {"search": {"received_to": "1971-01-01T00:00:00Z"}}}
     ),

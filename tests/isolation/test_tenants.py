@@ -197,6 +197,22 @@ def facets(pair: Pair) -> None:
         assert client.put("/facets", json={"facets": []}).json()["facets"] == []
 
 
+def masking(pair: Pair) -> None:
+    """Neither tenant's rules show in the other or mask its events, and the same value has another hash."""
+    sent = {"event": {"action": "a", "user_id": "ana", "metadata": {"iban": "x"}}}
+    rules = [{"by": "key", "match": "iban", "action": "remove"}, {"by": "path", "match": "$.user_id", "action": "hash"}]
+    assert pair.theirs.put("/masking", json={"rules": rules}).status_code == 200
+    assert silent(pair, pair.mine.get("/masking")).json()["rules"] == []
+    shown = silent(pair, pair.mine.post("/masking/preview", json=sent)).json()
+    assert shown["event"] == sent["event"] | {"severity": "INFO"}
+    assert silent(pair, pair.mine.put("/masking", json={"rules": rules[1:]})).json()["rules"] == rules[1:]
+    assert pair.theirs.get("/masking").json()["rules"] == rules
+    hashes = {c.post("/masking/preview", json=sent).json()["event"]["user_id"] for c in (pair.mine, pair.theirs)}
+    assert len(hashes) == 2
+    for client in (pair.mine, pair.theirs):
+        assert client.put("/masking", json={"rules": []}).json()["rules"] == []
+
+
 def read_job(pair: Pair) -> None:
     refused_as_unknown(pair, "GET", "/jobs/{}")
     assert pair.theirs.get(f"/jobs/{pair.their_job}").status_code == 200
@@ -537,6 +553,9 @@ CASES: dict[tuple[str, str], Callable[[Pair], None]] = {
     ("get", "/api/v1/logs/completeness"): completeness,
     ("get", "/api/v1/facets"): facets,
     ("put", "/api/v1/facets"): facets,
+    ("get", "/api/v1/masking"): masking,
+    ("put", "/api/v1/masking"): masking,
+    ("post", "/api/v1/masking/preview"): masking,
     ("post", "/api/v1/exports"): start_export,
     ("get", "/api/v1/exports"): list_exports,
     ("get", "/api/v1/exports/{export_id}"): of_an_export("GET"),
