@@ -11,6 +11,7 @@ from cli.reconcile_command import reconcile_command
 from cli.reindex_command import reindex_command
 from cli.search_command import search_command
 from cli.tail_command import tail_command
+from cli.usage import usage
 
 app = typer.Typer(
     name="ocelot",
@@ -31,6 +32,7 @@ app.command("search")(search_command)
 app.command("reindex")(reindex_command)
 app.command("reconcile")(reconcile_command)
 app.command("tail")(tail_command)
+app.command("usage")(usage)
 app.command("import")(import_command)
 
 if __name__ == "__main__":
