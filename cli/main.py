@@ -12,6 +12,7 @@ from cli.reindex_command import reindex_command
 from cli.search_command import search_command
 from cli.tail_command import tail_command
 from cli.tenant_deletion import delete_tenant, show_deletion
+from cli.usage import usage
 
 app = typer.Typer(
     name="ocelot",
@@ -34,6 +35,7 @@ app.command("search")(search_command)
 app.command("reindex")(reindex_command)
 app.command("reconcile")(reconcile_command)
 app.command("tail")(tail_command)
+app.command("usage")(usage)
 app.command("import")(import_command)
 
 if __name__ == "__main__":

@@ -60,7 +60,7 @@ async def consume(settings: Settings) -> None:
         log.info("consuming; health and metrics on port %d", port)
         runner = JobRunner(
             backends.jobs,
-            _handlers(settings, backends),
+            _handlers(settings, backends, snapshots),
             keep=settings.job_keep,
             at_once=settings.jobs_at_once,
             lease=min(LEASE_SECONDS, settings.lease_seconds),
@@ -77,11 +77,11 @@ async def consume(settings: Settings) -> None:
     log.info("drained")
 
 
-def _handlers(settings: Settings, backends: Backends) -> dict[str, Handler]:
+def _handlers(settings: Settings, backends: Backends, snapshots: Snapshots) -> dict[str, Handler]:
     """What each kind of job does; every kind of `core.jobs.NEEDS` has a handler here."""
     source = Source(backends.store, backends.index, backends.ledger)
     return {
-        EXPORT: ExportHandler(backends.control, source, backends.archive),
+        EXPORT: ExportHandler(backends.control, snapshots, source, backends.archive),
         RECONCILE: Reconcile(backends.control, backends.store, backends.index, backends.ledger),
         REINDEX: Reindex(backends.jobs, backends.control, backends.store, backends.index, backends.ledger),
         TENANT_DELETION: TenantDeletion(backends),

@@ -52,6 +52,10 @@ class Snapshots:
         """The newest snapshot; raises `Unavailable` when none was ever read."""
         return self.newest or await self.refresh()
 
+    def revoked(self, name: str) -> bool:
+        """Whether the newest snapshot lets `name` through no more; False before the first."""
+        return self.newest is not None and name in self.newest.revoked
+
     async def tenant(self, tenant_id: str) -> Tenant | None:
         """A tenant by the snapshot, or by one read after this call began: a tenant made a moment ago is found.
 
