@@ -25,7 +25,7 @@ from api.direct import Direct, Route
 from api.exports import ExportSlots
 from api.external import open_issuers
 from api.middleware import Envelope, unforeseen
-from api.openapi import describe_permissions, extra_schemas, without_the_frameworks_own
+from api.openapi import describe_limits, describe_permissions, extra_schemas, without_the_frameworks_own
 from api.packing import Packing
 from api.problems import problem, problem_of
 from api.protocol import BoundedProtocol, Server
@@ -34,6 +34,7 @@ from api.routes import (
     catalogue,
     changes,
     completeness,
+    deletion,
     docs,
     export,
     exports,
@@ -44,6 +45,7 @@ from api.routes import (
     logs,
     masking,
     permission_sets,
+    quotas,
     reindex,
     searches,
     searching,
@@ -52,6 +54,7 @@ from api.routes import (
     stream,
     tenants,
     token,
+    usage,
     viewers,
 )
 from api.state import State
@@ -100,6 +103,9 @@ _ROUTERS = (
     keys.router,
     permission_sets.router,
     tenants.router,
+    deletion.router,
+    usage.router,
+    quotas.router,
     access.router,
     service.router,
     docs.router,
@@ -196,6 +202,7 @@ def _state(settings: Settings, backends: Backends, key: SigningKey) -> State:
     search = Search(backends.store, backends.index, backends.ledger, total_bound=settings.total_bound)
     catalogues = CatalogueCache(backends.catalogues)
     snapshots = Snapshots(backends.control)
+    snapshots.when_gone(verifier.forget)
     proxies = Proxies(settings.proxy_networks)
     external = open_issuers(settings.issuers, settings.issuer, settings.audience)
     limiter = Limiter()
@@ -272,6 +279,7 @@ def _openapi(app: FastAPI) -> Callable[[], dict[str, Any]]:
             components = schema.setdefault("components", {})
             without_the_frameworks_own(schema)
             describe_permissions(schema)
+            describe_limits(schema)
             components["schemas"] = {**extra_schemas(), **components.get("schemas", {})}
             components["securitySchemes"] = {"token": {"type": "http", "scheme": "bearer", "bearerFormat": "JWT"}}
             schema["security"] = [{"token": []}]
