@@ -203,6 +203,8 @@ def _state(settings: Settings, backends: Backends, key: SigningKey) -> State:
     catalogues = CatalogueCache(backends.catalogues)
     snapshots = Snapshots(backends.control)
     snapshots.when_gone(verifier.forget)
+    if external is not None:
+        snapshots.when_gone(external.forget)
     proxies = Proxies(settings.proxy_networks)
     external = open_issuers(settings.issuers, settings.issuer, settings.audience)
     limiter = Limiter()
