@@ -203,10 +203,10 @@ def _state(settings: Settings, backends: Backends, key: SigningKey) -> State:
     catalogues = CatalogueCache(backends.catalogues)
     snapshots = Snapshots(backends.control)
     snapshots.when_gone(verifier.forget)
-    if external is not None:
-        snapshots.when_gone(external.forget)
     proxies = Proxies(settings.proxy_networks)
     external = open_issuers(settings.issuers, settings.issuer, settings.audience)
+    if external is not None:
+        snapshots.when_gone(external.forget)
     limiter = Limiter()
     limiter.quotas_of = snapshots.quotas
     return State(
