@@ -16,6 +16,7 @@ from core.tenant import TenantScope
 
 EXPORT: Final = "export"
 REINDEX: Final = "reindex"
+TENANT_DELETION: Final = "tenant_deletion"
 RECONCILE: Final = "reconcile"
 RETENTION: Final = "retention"
 RESTORE: Final = "restore"
@@ -25,6 +26,7 @@ NEEDS: Final[dict[str, Permission]] = {
     RECONCILE: Permission.MANAGE,
     RETENTION: Permission.MANAGE,
     RESTORE: Permission.MANAGE,
+    TENANT_DELETION: Permission.PLATFORM,
 }
 """Each kind of job, and what a caller must hold to start one, run it again or cancel it."""
 
