@@ -34,7 +34,8 @@ class Steps:
         self._keys = program.keys
         self.named: dict[bytes, int] = {}
         """What `of_name` has answered."""
-        self._taken: dict[tuple[States, bytes | None, int], tuple[States, int]] = {}
+        self.taken: dict[tuple[States, bytes | None, int], tuple[States, int]] = {}
+        """What `into` has answered."""
         segments = [segment for path in self._paths.values() for segment in path]
         self._names = {segment.name for segment in segments}
         self._indexes = {segment.index for segment in segments}
@@ -62,10 +63,10 @@ class Steps:
         if name is not None and name not in self._names:
             name = _OTHER
         key = (states, name, index if index in self._indexes else _NO_INDEX)
-        found = self._taken.get(key)
+        found = self.taken.get(key)
         if found is None:
-            _make_room(self._taken)
-            found = self._taken[key] = self._into(*key)
+            _make_room(self.taken)
+            found = self.taken[key] = self._into(*key)
         return found
 
     def _into(self, states: States, name: bytes | None, index: int) -> tuple[States, int]:
