@@ -123,6 +123,7 @@ def test_a_change_elsewhere_holds_here_within_seconds(running: Service, tenant: 
     # Who may set rules can find out what a value has become, and so every event that has it.
     [hash_] = {tenant.post("/masking/preview", json={"event": EVENT}).json()["event"]["user_id"]}
     assert kept["user_id"] == hash_
+    tenant.complete()
     assert tenant.get("/logs", params={"user_id": hash_}).json()["total"] >= 1
 
 
