@@ -485,6 +485,21 @@ def of_a_tenant(method: str, path: str = "/tenants/{}", **more: Any) -> Callable
     return check
 
 
+def usage(pair: Pair) -> None:
+    assert pair.mine.tenant is not None
+    assert pair.theirs.tenant is not None
+    assert silent(pair, pair.mine.get("/usage")).json()["tenant_id"] == pair.mine.tenant.id
+    assert pair.mine.get("/usage", params={"tenant_id": pair.theirs.tenant.id}).status_code == 400
+
+
+def usage_of_a_tenant(pair: Pair) -> None:
+    assert pair.theirs.tenant is not None
+    unknown = pair.mine.get(f"/tenants/{'a' * 16}/usage", headers=REQUEST)
+    answer = pair.mine.get(f"/tenants/{pair.theirs.tenant.id}/usage", headers=REQUEST)
+    assert (answer.status_code, answer.content) == (404, unknown.content)
+    assert _comparable(answer) == _comparable(unknown)
+
+
 def issue_token(pair: Pair) -> None:
     assert pair.theirs.tenant is not None
     path, body = "/tenants/{}/tokens", {"roles": ["reader"]}
@@ -583,8 +598,14 @@ CASES: dict[tuple[str, str], Callable[[Pair], None]] = {
     ("post", "/api/v1/tenants"): create_tenant,
     ("get", "/api/v1/tenants/{tenant_id}"): of_a_tenant("GET"),
     ("put", "/api/v1/tenants/{tenant_id}"): of_a_tenant("PUT", json={"name": "mine", "status": "active"}),
+    ("delete", "/api/v1/tenants/{tenant_id}"): of_a_tenant("DELETE", params={"dry_run": "false"}),
+    ("get", "/api/v1/tenants/{tenant_id}/deletion"): of_a_tenant("GET", "/tenants/{}/deletion"),
     ("patch", "/api/v1/tenants/{tenant_id}"): of_a_tenant("PATCH", json={"status": "suspended"}),
     ("post", "/api/v1/tenants/{tenant_id}/tokens"): issue_token,
+    ("get", "/api/v1/usage"): usage,
+    ("get", "/api/v1/keys/{key_id}/quotas"): of_a_key("GET", "/keys/{}/quotas"),
+    ("put", "/api/v1/keys/{key_id}/quotas"): of_a_key("PUT", "/keys/{}/quotas", json={"events_per_day": 1}),
+    ("get", "/api/v1/tenants/{tenant_id}/usage"): usage_of_a_tenant,
     ("get", "/api/v1/health"): tells_nothing("/api/v1/health"),
     ("get", "/api/v1/ready"): tells_nothing("/api/v1/ready"),
     ("get", "/metrics"): tells_nothing("/metrics"),
