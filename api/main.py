@@ -205,6 +205,8 @@ def _state(settings: Settings, backends: Backends, key: SigningKey) -> State:
     snapshots.when_gone(verifier.forget)
     proxies = Proxies(settings.proxy_networks)
     external = open_issuers(settings.issuers, settings.issuer, settings.audience)
+    if external is not None:
+        snapshots.when_gone(external.forget)
     limiter = Limiter()
     limiter.quotas_of = snapshots.quotas
     return State(
