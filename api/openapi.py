@@ -14,6 +14,7 @@ from api.schemas.facets import FacetsIn
 from api.schemas.holds import HoldIn, ReleaseIn
 from api.schemas.jobs import ExportIn
 from api.schemas.keys import KeyChangeIn, NewKeyIn, PermissionSetIn, RotateIn
+from api.schemas.quarantine import ChosenIn, DiscardIn, FixIn
 from api.schemas.reindex import ReconcileIn, ReindexIn
 from api.schemas.searches import SavedSearchIn, SearchIn
 from api.schemas.tenants import TenantIn, TenantPatchIn, TenantSettingsIn
@@ -105,8 +106,11 @@ _BODIES: Final[tuple[type[BaseModel], ...]] = (
     EventIn,
     BulkEventIn,
     CatalogueIn,
+    ChosenIn,
+    DiscardIn,
     ExportIn,
     FacetsIn,
+    FixIn,
     HoldIn,
     KeyChangeIn,
     NewKeyIn,
