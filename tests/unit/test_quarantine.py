@@ -1,4 +1,4 @@
-"""What is kept of an event at fault, how it is put right, and how it goes back: no secret, nothing lost, stored once."""
+"""What is kept of an event at fault, how it is put right, how it goes back: no secret, nothing lost, stored once."""
 
 from __future__ import annotations
 
@@ -137,8 +137,9 @@ async def test_an_action_of_the_service_is_never_kept(ingest: Ingest, commit: Co
 async def test_no_mapping_makes_an_action_of_the_service(ingest: Ingest, commit: Commit) -> None:
     item = await kept(ingest, commit, b'{"action":"a","usr":"Ocelot.read"}')
     commit.records.clear()
-    for mapping in ([{"op": "move", "path": "/usr", "to": "/action"}],
-                    [{"op": "drop", "path": "/usr"}, {"op": "set", "path": "/action", "value": "ocelot.read"}]):  # fmt: skip
+    moved = [{"op": "move", "path": "/usr", "to": "/action"}]
+    set_ = [{"op": "drop", "path": "/usr"}, {"op": "set", "path": "/action", "value": "ocelot.read"}]
+    for mapping in (moved, set_):
         body = await ingest.replays.fixed(KEEPING, item, operations_of(mapping))
         fixed = Quarantined(TENANT, item.kept, body)
         [error] = await ingest.replays.replay(SCOPE, KEEPING, [fixed])
@@ -268,9 +269,10 @@ async def test_an_item_without_a_key_has_one_of_its_own(ingest: Ingest, commit: 
 
 async def test_what_a_mapping_makes_a_secret_is_masked(ingest: Ingest, commit: Commit) -> None:
     item = await kept(ingest, commit, b'{"action":"a","hint":"%s"}' % SECRET.encode())
-    for mapping in ([{"op": "rename", "path": "/hint", "to": "password"}],
-                    [{"op": "move", "path": "/hint", "to": "/metadata/db/password"}],
-                    [{"op": "drop", "path": "/hint"}, {"op": "set", "path": "/metadata", "value": {"token": SECRET}}]):  # fmt: skip
+    renamed = [{"op": "rename", "path": "/hint", "to": "password"}]
+    moved = [{"op": "move", "path": "/hint", "to": "/metadata/db/password"}]
+    set_ = [{"op": "drop", "path": "/hint"}, {"op": "set", "path": "/metadata", "value": {"token": SECRET}}]
+    for mapping in (renamed, moved, set_):
         assert SECRET.encode() not in await ingest.replays.fixed(KEEPING, item, operations_of(mapping))
 
 
