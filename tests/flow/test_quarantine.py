@@ -7,7 +7,9 @@ import time
 from typing import Any
 
 import pytest
+from typer.testing import CliRunner
 
+from cli.quarantine import quarantine
 from core.access import Role
 from core.snapshots import REFRESH_SECONDS
 from tests.service import Client, Service
@@ -154,3 +156,29 @@ def test_a_bad_list_is_refused(tenant: Client) -> None:
         answer = tenant.get("/quarantine", params=asked)
         assert (answer.status_code, answer.json()["code"]) == (400, code)
     assert tenant.get("/quarantine/x").status_code == 404
+
+
+def test_the_command_does_all_of_it(running: Service, tenant: Client) -> None:
+    tenant.ingest({"action": "paid"}, **{"Idempotency-Key": "k"})
+    tenant.found(1)
+    for user in ("ana", "ben"):
+        tenant.ingest({"action": "paid", "user_id": user}, **{"Idempotency-Key": "k"})
+    ids = [item["id"] for item in listed(tenant, 2)]
+
+    def ocelot(*words: str) -> tuple[int, str]:
+        environment = {"OCELOT_URL": running.url, "OCELOT_TOKEN": str(tenant.token)}
+        done = CliRunner().invoke(quarantine, words, env=environment)
+        return done.exit_code, done.output
+
+    code, told = ocelot("list", "--code", "conflict")
+    assert (code, [json.loads(line)["id"] for line in told.splitlines()]) == (0, ids)
+    assert json.loads(ocelot("show", ids[0])[1])["body"]["user_id"] == "ben"
+    code, told = ocelot("fix", "--code", "conflict", "--set", "/severity=ERROR", "--rename", "/user_id=session_id")
+    assert (code, told.splitlines()) == (0, [f"{ids[0]}  fixed", f"{ids[1]}  fixed", "2 still match"])
+    code, told = ocelot("fix", ids[0], "--set", "/ip_address=5")
+    assert (code, "ip_address" in told) == (1, True)
+    assert ocelot("replay", "--code", "conflict")[0] == 1  # one is still at fault
+    assert tenant.found(2, action="paid", sort="timestamp")["data"][1]["session_id"] == "ana"
+    assert ocelot("discard", ids[0], "--yes") == (0, f"{ids[0]}  discarded\n")
+    assert ocelot("list") == (0, "")
+    assert ocelot("discard", "--yes")[0] == 2
