@@ -21,6 +21,8 @@ from core.tenant import Tenant
 _LARGE: Final = 64 * 1024
 """Bytes of an item that is read in a thread: the loop goes on meanwhile."""
 _MAX_FIELDS: Final = 20
+_TURN: Final = 50
+"""Items that are read before the loop gets a turn."""
 _encode: Final = msgspec.msgpack.Encoder().encode
 _decode: Final = msgspec.msgpack.Decoder(Kept).decode
 _json: Final = msgspec.json.Encoder().encode
@@ -48,7 +50,11 @@ class Intake:
 
         An event with an action of the service's own is never kept.
         """
-        drafts = [await _draft(fault) for fault in faults]
+        drafts: list[Draft | None] = []
+        for fault in faults:
+            drafts.append(await _draft(fault))
+            if len(drafts) % _TURN == 0:
+                await asyncio.sleep(0)
         places = [n for n, draft in enumerate(drafts) if draft is not None]
         kept: list[Kept] = []
         with self._commit.stamping() as now:

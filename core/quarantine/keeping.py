@@ -69,7 +69,10 @@ def draft_of(item: bytes) -> Draft:
         else:
             head[name] = value
             size += length
-    return Draft(Form.HEAD, _joined(head), cut[:_MAX_NAMES], key)
+    line = _joined(head)
+    if not _is_strict(line):
+        return Draft(Form.OUTLINE, _outline(item), [], key)
+    return Draft(Form.HEAD, line, cut[:_MAX_NAMES], key)
 
 
 def kept_of(tenant: Tenant, draft: Draft, item: bytes, at: int, code: str, fields: list[str], key: str | None) -> Kept:
@@ -124,14 +127,24 @@ def _object(item: bytes) -> dict[str, Raw] | None:
     if len(item) > MAX_EVENT_BYTES and item.count(b",") > _MAX_COMMAS:
         return None
     try:
-        text = item.decode()
+        item.decode()
         members = _members(item)
-        # The stricter parser: an escape or a number that none may write would pass in a raw value. A lone surrogate
-        # passes here, and cannot be encoded.
-        json.dumps(json.loads(text, parse_int=len, parse_float=len), ensure_ascii=False).encode()
     except (ValueError, RecursionError, msgspec.MsgspecError):
         return None
-    return members
+    # Of a larger one only a head is kept, which is read so itself.
+    return members if len(item) > MAX_EVENT_BYTES or _is_strict(item) else None
+
+
+def _is_strict(document: bytes) -> bool:
+    """By the stricter parser: an escape or a number that none may write would pass in a raw value.
+
+    Half of a surrogate pair passes the parser, and cannot be encoded.
+    """
+    try:
+        json.dumps(json.loads(document, parse_int=len, parse_float=len), ensure_ascii=False).encode()
+    except (ValueError, RecursionError):
+        return False
+    return True
 
 
 def _joined(members: dict[str, Raw]) -> bytes:
@@ -139,9 +152,13 @@ def _joined(members: dict[str, Raw]) -> bytes:
 
 
 def _text(value: Raw | None) -> str | None:
+    """The value where it is a string."""
     if value is None:
         return None
-    found: Any = json.loads(bytes(value), parse_int=len, parse_float=len)
+    try:
+        found: Any = json.loads(bytes(value), parse_int=len, parse_float=len)
+    except (ValueError, RecursionError):
+        return None
     return found if isinstance(found, str) else None
 
 

@@ -124,6 +124,7 @@ SMUGGLED = [
     b'{"action":"x","action":"Ocelot.read","x":1}',
     b'{"action":"ocelot.\\u0072ead","metadata":[1]}',
     b'{"\\u0061ction":"ocel\\u006ft.read","y":1}',
+    b'{"action":"Ocelot.' + b"y" * 20_000 + b'"}',
     b'{"action":"ocelot.x","metadata":{"x":"' + b"y" * 300_000 + b'"}}',
 ]
 
@@ -169,6 +170,7 @@ def planted() -> dict[str, bytes]:
         "bad escape": b'{"action":"a","x":{"y":"\\q","password":"%s"}}',
         "large": b'{"action":"a","password":"%s","metadata":{"x":"' + b"y" * 300_000 + b'"}}',
         "deep": b'{"action":"a","token":"%s","metadata":' + b'{"x":' * 70 + b"1" + b"}" * 71,
+        "large and bad": b'{"action":"a","x":"\\q","password":"%s","metadata":{"x":"' + b"y" * 300_000 + b'"}}',
         "key": b'{"action":"a","x":1,"idempotency_key":"password=%s"}',
         "enum": b'{"action":"a","severity":"password=%s"}',
         "plain words": b"%s",
