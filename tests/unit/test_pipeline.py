@@ -310,6 +310,13 @@ async def test_the_books_say_what_became_of_each_event(world: World) -> None:
     assert seconds == {AT // SECOND * SECOND, AT // SECOND * SECOND + 60 * SECOND}
 
 
+async def test_each_event_is_in_the_books_at_the_second_of_its_acceptance(world: World) -> None:
+    await world.take(envelope(1, record(5), record(900_000), record(1_000_005), record(7, tenant_id=OTHER)))
+    seconds = {(tenant, second): each.tally for (_, tenant, second), each in world.accounts.kept.items()}
+    first = AT // SECOND * SECOND
+    assert seconds == {(TENANT, first): Tally(2), (TENANT, first + SECOND): Tally(1), (OTHER, first): Tally(1)}
+
+
 async def test_what_comes_again_is_in_the_books_once_and_no_retry(world: World) -> None:
     """Also when the store has it and the books have not: the consumer was killed in between."""
     world.ledger.fail = world.accounts.fail = Unavailable("store")

@@ -171,7 +171,7 @@ def planted() -> dict[str, bytes]:
         "large": b'{"action":"a","password":"%s","metadata":{"x":"' + b"y" * 300_000 + b'"}}',
         "deep": b'{"action":"a","token":"%s","metadata":' + b'{"x":' * 70 + b"1" + b"}" * 71,
         "large and bad": b'{"action":"a","x":"\\q","password":"%s","metadata":{"x":"' + b"y" * 300_000 + b'"}}',
-        "key": b'{"action":"a","x":1,"idempotency_key":"password=%s"}',
+        "key": b'{"action":"a","x":1,"idempotency_key":"%s"}',
         "enum": b'{"action":"a","severity":"password=%s"}',
         "plain words": b"%s",
     }
@@ -181,7 +181,9 @@ def planted() -> dict[str, bytes]:
 @pytest.mark.parametrize("item", planted().values(), ids=planted())
 async def test_no_secret_is_kept(ingest: Ingest, commit: Commit, item: bytes) -> None:
     assert SECRET.encode() in item
-    await kept(ingest, commit, item)
+    found = (await kept(ingest, commit, item)).kept
+    if found.form is not Form.OUTLINE:  # what is kept can be read by every parser
+        json.dumps(json.loads(found.body), ensure_ascii=False).encode()
     assert not [record for record in commit.records if SECRET.encode() in record.body or b"hunter2" in record.body]
 
 
