@@ -133,6 +133,7 @@ class Pipeline:
             await self._parking.park(work.parked)
         if work.quarantined:
             await self._quarantine.keep(work.quarantined)
+            telemetry.CONSUMED.labels("quarantined").inc(len(work.quarantined))
         whole = [next((work.waiting[t] for t in tenants if t in work.waiting), None) for tenants in work.tenants]
         done = [n for n, error in enumerate(whole) if error is None]
         # The books first: whoever sees the receipt counted finds its accounts.
