@@ -6,7 +6,8 @@ from dataclasses import dataclass
 
 from starlette.requests import HTTPConnection, Request
 
-from api.tokens import TokenVerifier
+from api import audit
+from api.tokens import Expired, TokenVerifier
 from core.access import Permission, permissions_of
 from core.errors import Forbidden, NotFound, Unauthenticated
 from core.snapshots import Snapshots
@@ -51,9 +52,7 @@ class Authenticator:
         tenant = await self._snapshots.tenant(claims.tenant_id)
         if tenant is None:
             raise Unauthenticated("the tenant is gone", code="tenant_gone")
-        scope = from_token(claims, tenant)
-        scope.require(permission)
-        return Access(scope, tenant)
+        return await self._granted(claims, tenant, permission)
 
     async def managed_tenant(self, request: Request, tenant_id: str) -> Access:
         """The caller's access to manage the tenant named in the path; a foreign one is `NotFound`."""
@@ -62,8 +61,13 @@ class Authenticator:
         tenant = await self._snapshots.tenant(tenant_id) if is_platform or claims.tenant_id == tenant_id else None
         if tenant is None:
             raise NotFound("no such tenant")
+        return await self._granted(claims, tenant, Permission.MANAGE)
+
+    async def _granted(self, claims: Claims, tenant: Tenant, permission: Permission) -> Access:
+        audit.known(tenant)
         scope = from_token(claims, tenant)
-        scope.require(Permission.MANAGE)
+        scope.require(permission)
+        await audit.granted()
         return Access(scope, tenant)
 
     async def require_platform(self, request: Request) -> Claims:
@@ -71,6 +75,7 @@ class Authenticator:
         claims = await self.claims(request)
         if Permission.PLATFORM not in permissions_of(claims.roles):
             raise Forbidden(f"this needs the permission {Permission.PLATFORM.value}")
+        await audit.granted()
         return claims
 
     async def claims(self, request: Request) -> Claims:
@@ -78,7 +83,12 @@ class Authenticator:
         return await self._checked(bearer_of(request))
 
     async def _checked(self, token: str) -> Claims:
-        claims = self._verifier.verify(token)
+        try:
+            claims = self._verifier.verify(token)
+        except Expired as error:
+            audit.seen(error.claims)
+            raise
+        audit.seen(claims)
         snapshot = await self._snapshots.current()
         if not snapshot.revoked.isdisjoint((claims.subject, claims.token_id, claims.maker)):
             raise Unauthenticated("the token was revoked", code="token_revoked")

@@ -12,6 +12,7 @@ from api.auth import Authenticator
 from api.bodies import Admission
 from api.exports import ExportSlots
 from api.tokens import TokenIssuer
+from core.audit import Trail
 from core.catalogue import CatalogueCache
 from core.commit import GroupCommit
 from core.export.source import Source
@@ -34,6 +35,7 @@ class State:
     issuer: TokenIssuer
     admission: Admission
     commit: GroupCommit
+    trail: Trail
     ingest: Ingest
     catalogues: CatalogueCache
     search: Search

@@ -11,6 +11,7 @@ from typing import Any, Final, TypeAlias
 
 import msgspec
 
+from api import audit
 from api.auth import Access
 from api.state import State
 from core import instant, query, telemetry
@@ -74,6 +75,7 @@ class Stream:
             await self.aclose()
             gauge.dec()
             telemetry.STREAM_ENDS.labels(reason).inc()
+            audit.noted(reason=reason)
         return reason
 
     async def aclose(self) -> None:
@@ -104,6 +106,7 @@ class Stream:
                         return
                 if coming.done():
                     items, sent = coming.result(), now
+                    audit.delivered(sum(isinstance(item, Event) for item in items))
                     yield [*map(self._frame, items)]
                     if isinstance(items[-1], TooSlow):
                         return

@@ -10,7 +10,7 @@ from urllib.parse import parse_qs, unquote
 import msgspec
 from fastapi import APIRouter, Request, Response
 
-from api import bodies
+from api import audit, bodies
 from api.models import read_body
 from api.openapi import answer, body_of, needs, problems
 from api.packing import UNPACKED
@@ -19,6 +19,7 @@ from api.state import state_of
 from core import accounts
 from core.access import Permission, Role
 from core.errors import Invalid, Unauthenticated
+from core.tenant import Claims
 
 router = APIRouter(tags=["access"])
 TOKEN_SECONDS: Final = 900
@@ -65,8 +66,10 @@ async def exchange(request: Request, response: Response) -> TokenOut:
     state = state_of(request)
     client_id, client_secret = await _credentials(request)
     key = await accounts.authenticate(state.backends.control, client_id, client_secret)
+    subject = f"key:{key.id}"
+    audit.seen(Claims(subject, key.tenant_id, frozenset(), "", 0, 0))
     token = state.issuer.issue(
-        subject=f"key:{key.id}",
+        subject=subject,
         tenant_id=key.tenant_id,
         roles=[Role(role) for role in key.roles],
         lifetime=TOKEN_SECONDS,
