@@ -46,6 +46,7 @@ from api.routes import (
     service,
     stats,
     stream,
+    tenants,
     viewers,
 )
 from api.state import State
@@ -88,6 +89,7 @@ _ROUTERS = (
     jobs.router,
     changes.router,
     facets.router,
+    tenants.router,
     access.router,
     service.router,
     docs.router,

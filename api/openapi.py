@@ -7,7 +7,7 @@ from typing import Any, Final
 from pydantic import BaseModel
 
 from api.problems import MEDIA_TYPE, TITLES
-from api.schemas.access import TenantIn, TokenIn
+from api.schemas.access import TokenIn
 from api.schemas.catalogue import CatalogueIn
 from api.schemas.events import BulkEventIn, EventIn, Problem
 from api.schemas.facets import FacetsIn
@@ -15,6 +15,7 @@ from api.schemas.holds import HoldIn, ReleaseIn
 from api.schemas.jobs import ExportIn
 from api.schemas.reindex import ReindexIn
 from api.schemas.searches import SavedSearchIn, SearchIn
+from api.schemas.tenants import TenantIn, TenantPatchIn, TenantSettingsIn
 from api.schemas.viewers import ViewerLinkIn
 from core.access import ROLE_PERMISSIONS, Permission, Role
 from core.event import KEYWORD_FIELDS
@@ -111,6 +112,8 @@ _BODIES: Final[tuple[type[BaseModel], ...]] = (
     SavedSearchIn,
     SearchIn,
     TenantIn,
+    TenantPatchIn,
+    TenantSettingsIn,
     TokenIn,
     ViewerLinkIn,
 )

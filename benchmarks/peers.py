@@ -78,8 +78,8 @@ class OneSendEach:
     async def drain(self) -> None:
         """Nothing is ever left over."""
 
-    def heartbeat(self) -> Heartbeat:
-        return Heartbeat("peer", 0, instant.now_us())
+    def heartbeat(self, *, ended: bool = False) -> Heartbeat:
+        return Heartbeat("peer", 0, instant.now_us(), ended=ended)
 
     def voids_recorded(self, voided: Sequence[int]) -> None:
         """Nothing is voided."""

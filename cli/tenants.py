@@ -4,18 +4,23 @@ from __future__ import annotations
 
 import json
 import re
-from typing import Annotated
+from collections.abc import Callable
+from dataclasses import asdict, fields, replace
+from typing import Annotated, Any
 
 import typer
 
 from cli import operator
-from core import accounts
+from core import accounts, instant, tenancy
 from core.access import Role
+from core.placement import Period
 from core.ports import ApiKey
-from core.tenant import Tenant
+from core.tenant import Tenant, TenantStatus
+from core.tenant_settings import MAX_RETENTION_DAYS, AccessAudit, Quotas
 from core.wiring import Backends
 
 tenant = typer.Typer(no_args_is_help=True, help="Customers.")
+_Id = Annotated[str, typer.Argument(help="As `ocelot tenant list` shows it.")]
 _Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 
@@ -49,6 +54,70 @@ def list_tenants(as_json: _Json = False) -> None:
         typer.echo(json.dumps(facts) if as_json else "  ".join(facts.values()))
 
 
+@tenant.command("show")
+def show_tenant(tenant_id: _Id) -> None:
+    """Print all that is set for a tenant, as JSON."""
+
+    async def work(backends: Backends) -> Tenant | None:
+        return await backends.control.tenant(tenant_id)
+
+    found = operator.with_backends(work)
+    if found is None:
+        raise operator.failed(f"no such tenant: {tenant_id}")
+    typer.echo(json.dumps(_facts(found), indent=2, ensure_ascii=False))
+
+
+@tenant.command("update")
+def update_tenant(
+    tenant_id: _Id,
+    name: Annotated[str | None, typer.Option(help="Its name, for people.")] = None,
+    retention_days: Annotated[
+        int | None, typer.Option(min=1, max=MAX_RETENTION_DAYS, help="Days until events are archived and removed.")
+    ] = None,
+    index_period: Annotated[
+        Period | None, typer.Option(help="One index a year, month or day, from the next midnight (UTC) on.")
+    ] = None,
+    access_audit: Annotated[
+        AccessAudit | None, typer.Option(help="What becomes of a read that cannot be recorded.")
+    ] = None,
+    quarantine: Annotated[
+        bool | None, typer.Option("--quarantine/--no-quarantine", help="Keep events that fail validation.")
+    ] = None,
+    quota: Annotated[
+        list[str] | None, typer.Option(help="Such as events_per_second=500, or =none; repeat for several.")
+    ] = None,
+) -> None:
+    """Change what is set for a tenant; every process goes by it within 5 seconds."""
+    quotas = dict(_quota(text) for text in quota or ())
+    if name is not None and not 0 < len(name) <= 200:
+        raise operator.failed("--name must have 1 to 200 characters")
+
+    def make(old: Tenant) -> Tenant:
+        return replace(
+            old,
+            name=old.name if name is None else name,
+            retention_days=retention_days or old.retention_days,
+            placements=tenancy.with_period(old.placements, index_period or old.placements[-1].period),
+            access_audit=access_audit or old.access_audit,
+            quarantine=old.quarantine if quarantine is None else quarantine,
+            quotas=replace(old.quotas, **quotas),
+        )
+
+    _change(tenant_id, make)
+
+
+@tenant.command("suspend")
+def suspend_tenant(tenant_id: _Id) -> None:
+    """Let a tenant's tokens and keys reach nothing; what it sent stays."""
+    _change(tenant_id, lambda old: replace(old, status=TenantStatus.SUSPENDED))
+
+
+@tenant.command("resume")
+def resume_tenant(tenant_id: _Id) -> None:
+    """End a suspension."""
+    _change(tenant_id, lambda old: replace(old, status=TenantStatus.ACTIVE))
+
+
 def token(
     tenant_id: Annotated[
         str | None, typer.Option("--tenant", "-t", help="Tenant id; default: the one of `ocelot dev`.")
@@ -72,6 +141,37 @@ def token(
         _require_tenant(tenant_id)
     issuer = TokenIssuer(SigningKey(signing_key_pem(settings, SigningKey.generate)), settings.issuer, settings.audience)
     typer.echo(issuer.issue(subject=subject, tenant_id=tenant_id, roles=roles, lifetime=_seconds(ttl)))
+
+
+def _change(tenant_id: str, make: Callable[[Tenant], Tenant]) -> None:
+    async def work(backends: Backends) -> Tenant:
+        return await tenancy.change(backends.control, tenant_id, make)
+
+    typer.echo(json.dumps(_facts(operator.with_backends(work)), indent=2, ensure_ascii=False))
+
+
+def _facts(each: Tenant) -> dict[str, Any]:
+    return {
+        "tenant_id": each.id,
+        "name": each.name,
+        "status": each.status.value,
+        "retention_days": each.retention_days,
+        "quotas": asdict(each.quotas),
+        "masking": [asdict(rule) for rule in each.masking],
+        "index_period": each.placements[-1].period.value,
+        "access_audit": each.access_audit.value,
+        "quarantine": each.quarantine,
+        "created_at": instant.to_text(each.created_at),
+        "revision": each.revision,
+    }
+
+
+def _quota(text: str) -> tuple[str, int | None]:
+    name, _, limit = text.partition("=")
+    names = [field.name for field in fields(Quotas)]
+    if name not in names or not (limit == "none" or re.fullmatch(r"[1-9][0-9]{0,15}", limit)):
+        raise operator.failed(f"--quota must be NAME=NUMBER or NAME=none; the names are {', '.join(names)}")
+    return name, None if limit == "none" else int(limit)
 
 
 def _require_tenant(tenant_id: str) -> None:

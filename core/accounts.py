@@ -18,9 +18,14 @@ KEY_PREFIX: Final = "ock_"
 SECRET_PREFIX: Final = "ocs_"  # noqa: S105
 
 
+def new_tenant(name: str) -> Tenant:
+    """A tenant with an id and a secret of its own, not kept yet."""
+    return Tenant(new_tenant_id(), name, secrets.token_bytes(32), instant.now_us())
+
+
 async def create_tenant(control: Control, name: str) -> Tenant:
     """A new tenant with an id and a secret of its own."""
-    tenant = Tenant(new_tenant_id(), name, secrets.token_bytes(32), instant.now_us())
+    tenant = new_tenant(name)
     await control.create_tenant(tenant)
     return tenant
 

@@ -20,6 +20,9 @@ _MONGODB: Final = re.compile(
 _ARCHIVE: Final = re.compile(r"file:///.+|s3://[a-z0-9][a-z0-9.-]+(?:/[A-Za-z0-9._/-]*)?")
 
 
+StorageClass = Literal["STANDARD", "STANDARD_IA", "ONEZONE_IA", "INTELLIGENT_TIERING", "GLACIER_IR"]
+
+
 class BadSettings(OcelotError):
     """Start-up stops with these lines, one for each wrong or missing setting."""
 
@@ -69,10 +72,37 @@ class Settings(BaseSettings):
     archive_url: Annotated[str | None, _Optional] = Field(
         None,
         alias="ARCHIVE_URL",
-        description="Where files of exports are kept: `s3://bucket/prefix` or `file:///folder`; without it, none are.",
+        description="Where exports and archived events are kept: `s3://bucket/prefix` or `file:///folder`; without it, "
+        "none are, and retention removes nothing.",
     )
     archive_endpoint_url: Annotated[str | None, _Optional] = Field(
         None, alias="ARCHIVE_ENDPOINT_URL", description="Another S3 than AWS's, such as MinIO's."
+    )
+    archive_level: int = Field(
+        9, alias="ARCHIVE_COMPRESSION_LEVEL", ge=1, le=22, description="zstd's level for archived events."
+    )
+    archive_class: Annotated[StorageClass | None, _Optional] = Field(
+        None,
+        alias="ARCHIVE_STORAGE_CLASS",
+        description="S3's class of archived events, of those that can be read at once: `STANDARD_IA`, `ONEZONE_IA`, "
+        "`INTELLIGENT_TIERING` or `GLACIER_IR`.",
+    )
+    archive_lock_days: int = Field(
+        0,
+        alias="ARCHIVE_LOCK_DAYS",
+        ge=0,
+        le=36_500,
+        description="Days for which S3's object lock keeps archived events from being removed or replaced; 0: no lock.",
+    )
+    archive_lock_mode: Literal["GOVERNANCE", "COMPLIANCE"] = Field(
+        "GOVERNANCE", alias="ARCHIVE_LOCK_MODE", description="The lock's mode: `GOVERNANCE` or `COMPLIANCE`."
+    )
+    retention_every: float = Field(
+        3600.0,
+        alias="OCELOT_RETENTION_EVERY",
+        ge=0,
+        le=86_400,
+        description="Seconds between looks for events that are past their tenant's retention; 0: never.",
     )
     index_shards: int = Field(1, alias="OCELOT_INDEX_SHARDS", ge=1, le=64, description="Primary shards an index.")
     index_replicas: int = Field(1, alias="OCELOT_INDEX_REPLICAS", ge=0, le=4, description="Replicas of each shard.")
@@ -187,6 +217,8 @@ class Settings(BaseSettings):
                 faults.append(f"{name}: must be an http:// or https:// URL")
         if self.archive_url is not None and not _ARCHIVE.fullmatch(self.archive_url):
             faults.append("ARCHIVE_URL: must be s3://bucket/prefix or file:///folder")
+        if (self.archive_class or self.archive_lock_days) and not (self.archive_url or "").startswith("s3://"):
+            faults.append("ARCHIVE_STORAGE_CLASS, ARCHIVE_LOCK_DAYS: are for an ARCHIVE_URL of s3://")
         if not _is_mongodb(self.mongodb_url.get_secret_value()):
             faults.append("MONGODB_URL: must be a mongodb:// or mongodb+srv:// URL")
         if faults:

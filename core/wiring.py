@@ -30,6 +30,7 @@ from core.ports import (
     SavedSearches,
 )
 from core.restriction import restricted
+from core.segments import Segments
 from core.settings import FileQueueSettings, Settings
 from core.viewers import ViewerLinks
 
@@ -56,6 +57,7 @@ class Backends:
     catalogues: Catalogues
     viewers: ViewerLinks
     holds: Holds
+    segments: Segments
     breakers: dict[str, Breaker]
     """By dependency; the ports above are behind them. Those with a tenant's data know a viewer's filter as well."""
 
@@ -78,6 +80,7 @@ async def open_backends(settings: Settings) -> AsyncIterator[Backends]:
     from core.adapters.store.outbox import MongoOutbox
     from core.adapters.store.parking import MongoParking
     from core.adapters.store.searches import MongoSavedSearches
+    from core.adapters.store.segments import MongoSegments
     from core.adapters.store.viewers import MongoViewerLinks
 
     async with AsyncExitStack() as stack:
@@ -108,6 +111,7 @@ async def open_backends(settings: Settings) -> AsyncIterator[Backends]:
             jobs=restricted(guarded(MongoJobs(database), breakers["store"])),
             viewers=restricted(guarded(MongoViewerLinks(database), breakers["store"])),
             holds=restricted(guarded(MongoHolds(database), breakers["store"])),
+            segments=restricted(guarded(MongoSegments(database), breakers["store"])),
             catalogues=restricted(guarded(MongoCatalogues(database), breakers["store"])),
             archive=_archive(settings),
             breakers=breakers,
@@ -119,9 +123,15 @@ def _archive(settings: Settings) -> Archive:
         from core.adapters.archive.absent import NoArchive
 
         return NoArchive()
+    from core.adapters.archive.keeping import Keeping
     from core.adapters.archive.objects import open_archive
 
-    return open_archive(settings.archive_url, region=settings.aws_region, endpoint=settings.archive_endpoint_url)
+    return open_archive(
+        settings.archive_url,
+        region=settings.aws_region,
+        endpoint=settings.archive_endpoint_url,
+        keeping=Keeping(settings.archive_class, settings.archive_lock_days, settings.archive_lock_mode),
+    )
 
 
 def _queue(settings: Settings) -> Queue:

@@ -1,4 +1,4 @@
-"""Tokens and tenants."""
+"""Tokens."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from api import audit, bodies
 from api.models import read_body
 from api.openapi import answer, body_of, needs, problems
 from api.packing import UNPACKED
-from api.schemas.access import KeyOut, TenantIn, TenantOut, TokenIn, TokenOut
+from api.schemas.access import TokenIn, TokenOut
 from api.state import state_of
 from core import accounts
 from core.access import Permission, Role
@@ -46,11 +46,6 @@ _CREDENTIALS: Final = {
     "content": {"application/x-www-form-urlencoded": _GRANT_FORM, "application/json": _GRANT_FORM},
 }
 _TOKEN: Final = {"access_token": "eyJhbGciOiJFUzI1NiIs...", "token_type": "Bearer", "expires_in": TOKEN_SECONDS}
-_TENANT: Final = {
-    "tenant_id": "k3v9x2m4q8w1z7t5",
-    "name": "Acme",
-    "key": {"client_id": _GRANT["client_id"], "client_secret": "ocs_...", "roles": ["admin"]},
-}
 
 
 @router.post(
@@ -75,29 +70,6 @@ async def exchange(request: Request, response: Response) -> TokenOut:
         lifetime=TOKEN_SECONDS,
     )
     return TokenOut(access_token=token, expires_in=TOKEN_SECONDS)
-
-
-@router.post(
-    "/tenants",
-    status_code=201,
-    response_model=TenantOut,
-    summary="Create a tenant",
-    description="Needs the platform role. Answers with a first API key of the role admin; its secret is shown once.",
-    responses={**answer(201, _TENANT), **problems(400, 401, 403, 408, 413, 415, 422, 503)},
-    openapi_extra={**needs(Permission.PLATFORM), "requestBody": body_of(TenantIn)},
-)
-async def create_tenant(request: Request, response: Response) -> TenantOut:
-    response.headers.update(UNPACKED)
-    state = state_of(request)
-    await state.authenticator.require_platform(request)
-    body = await read_body(request, TenantIn)
-    tenant = await accounts.create_tenant(state.backends.control, body.name)
-    key, secret = await accounts.create_key(state.backends.control, tenant, "first", (Role.ADMIN,))
-    return TenantOut(
-        tenant_id=tenant.id,
-        name=tenant.name,
-        key=KeyOut(client_id=key.id, client_secret=secret, roles=[Role(role) for role in key.roles]),
-    )
 
 
 @router.post(

@@ -1,4 +1,4 @@
-"""Shapes of the token and tenant routes."""
+"""Shapes of the token routes."""
 
 from __future__ import annotations
 
@@ -19,24 +19,12 @@ class TokenOut(BaseModel):
     expires_in: int = Field(description="Seconds.", examples=[900])
 
 
-class TenantIn(BaseModel):
-    model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [{"name": "Acme"}]})
-
-    name: str = Field(min_length=1, max_length=200)
-
-
 class KeyOut(BaseModel):
     """A new API key. The secret is shown this once."""
 
     client_id: str
     client_secret: str
     roles: list[Role]
-
-
-class TenantOut(BaseModel):
-    tenant_id: str = Field(examples=["k3v9x2m4q8w1z7t5"])
-    name: str
-    key: KeyOut
 
 
 class TokenIn(BaseModel):

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import re
-from bisect import bisect_left, bisect_right
-from collections.abc import Iterator, Sequence
+from bisect import bisect_left
+from collections.abc import Sequence
 from functools import lru_cache, partial
 from itertools import accumulate
 from typing import Final
@@ -22,7 +22,6 @@ MAX_NESTING: Final = 8
 """JSON in strings is followed this deep. A string that may hold a secret in JSON below is masked whole."""
 _NESTINGS: Final = range(MAX_NESTING + 1)
 _TOGETHER: Final = 64 * 1024
-_SMALL: Final = 8 * 1024
 _SHORTEST_CARD: Final = 13
 _INTEGER: Final = re.compile(rb"[0-9]{13,19}")
 _JSON: Final = re.compile(rb"[ \t\r\n]*[{\[]")
@@ -70,28 +69,9 @@ class Masker:
         start = 0
         while start < len(items):
             end = max(start + 1, bisect_left(sizes, sizes[start] + _TOGETHER, hi=len(items)))
-            found += self._search(items, sizes, range(start, end))
+            found += [(start + n, hits) for n, hits in self._finder.find(items[start:end]).items()]
             start = end
         return found
-
-    def _search(self, items: Sequence[bytes], sizes: list[int], indexes: range) -> Iterator[tuple[int, list[Span]]]:
-        """The hits of the items at `indexes`; `sizes` sums up the sizes of those before each."""
-        text = b"\n".join(items[indexes.start : indexes.stop])
-
-        def begin(index: int) -> int:
-            return sizes[index] - sizes[indexes.start] + index - indexes.start
-
-        at = 0
-        while (hit := self._finder.first(text, at)) is not None:
-            # A hit may begin with the line feed before its item, and one that needs it is no hit of the item.
-            index = indexes[bisect_right(indexes, hit + 1, key=begin) - 1]
-            item, start = items[index], max(0, hit - begin(index))
-            if len(item) < _SMALL and self._finder.is_alone(item, start):
-                at = hit + 1
-                continue
-            if hits := self._finder.spans(item, start):
-                yield index, hits
-            at = begin(index + 1) - 1
 
     def is_likely(self, item: bytes) -> bool:
         """Whether the fast way, where it finds something, sends an item the slow way."""

@@ -7,7 +7,9 @@ not enough, a value must follow: `"tokenType":`, `"token":null` and `"secret":""
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable
+from bisect import bisect_right
+from collections.abc import Callable, Iterable, Sequence
+from itertools import accumulate
 from typing import Final
 
 import re2
@@ -93,33 +95,41 @@ class Finder:
         ends = (f'(?<={name}")' for name in _joined(rules.harmless))
         self._harmless = re.compile(rf'[a-z]++"(?:{"|".join(ends)})'.encode(), re.IGNORECASE)
 
-    def first(self, text: bytes, start: int = 0) -> int | None:
-        """Where the first hit begins that is not the harmless name of a member."""
-        while (match := self._hits.search(text, start)) is not None:
-            start = match.start()
-            if not self._harmless.match(text, start):
-                return start
-            start += 1  # another may begin inside it
-        return None
-
-    def spans(self, item: bytes, start: int = 0) -> list[Span]:
+    def spans(self, item: bytes) -> list[Span]:
         """The hits, but for those that can be no secret; all of the item when they are too many to look at singly."""
-        found: list[Span] = []
-        hits, seen = self._hits.finditer(item, start), 0
+        return self.find([item]).get(0, [])
+
+    def find(self, items: Sequence[bytes]) -> dict[int, list[Span]]:
+        """`spans` of each item that has any, by its index; one search goes through all of them.
+
+        A hit may begin with the line feed before its item, and one that needs it is no hit of the item.
+        """
+        text = b"\n".join(items)
+        begins = [0, *accumulate(len(item) + 1 for item in items)]
+        found: dict[int, list[Span]] = {}
+        at, seen, alone = -1, 0, None
+        hits = self._hits.finditer(text)
         while (hit := next(hits, None)) is not None:
+            first, end = hit.span()
+            if (now := bisect_right(begins, first + 1) - 1) != at:
+                at, seen, alone = now, 0, None
+            begin, item = begins[at], items[at]
             seen += 1
             if seen > MAX_HITS:
-                return [(0, len(item))]
-            first, end = hit.span()
-            if self._harmless.match(item, first) or self.is_alone(item, first):
-                hits = self._hits.finditer(item, first + 1)  # another may begin inside it
-            else:
-                found.append((first, end))
+                found[at] = [(0, len(item))]
+                hits = self._hits.finditer(text, begins[at + 1] - 1)
+                continue
+            harmless = self._harmless.match(text, first) is not None
+            if not harmless and _NAME.match(text, first):
+                alone = _VALUE_MEMBER not in item.lower() if alone is None else alone
+                harmless = alone  # a `name` in an item without a `value`
+            if harmless:
+                hits = self._hits.finditer(text, first + 1)  # another may begin inside it
+                continue
+            found.setdefault(at, []).append((max(0, first - begin), min(end - begin, len(item))))
+            if end > begins[at + 1]:
+                hits = self._hits.finditer(text, begins[at + 1] - 1)
         return found
-
-    def is_alone(self, item: bytes, start: int) -> bool:
-        """Whether a hit is a `name` in an item without a `value`."""
-        return _NAME.match(item, start) is not None and _VALUE_MEMBER not in item.lower()
 
 
 def _pattern(rules: Rules) -> bytes:

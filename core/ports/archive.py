@@ -1,4 +1,4 @@
-"""The archive: files that are written once and read whole, such as exports."""
+"""The archive: files that are written once and read whole, such as exports and what retention takes out."""
 
 from __future__ import annotations
 
@@ -14,6 +14,10 @@ class Archive(Protocol):
 
     async def put(self, name: str, data: bytes) -> None:
         """On return the file is there, whole; it replaces one of that name."""
+
+    async def keep(self, name: str, data: bytes) -> None:
+        """As `put`, of a file that stays, of a new name: in the class and under the lock that this archive keeps by,
+        and on return it outlives a power failure."""
 
     async def put_stream(self, name: str, pieces: AsyncIterator[bytes], size: int) -> None:
         """As `put`, of a file of about `size` bytes, with flat memory. If `pieces` raises, no file appears."""

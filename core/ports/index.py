@@ -86,6 +86,9 @@ class EventIndex(Protocol):
     async def drop_generation(self, scope: TenantScope, generation: Generation) -> None:
         """Remove one that is not live; harmless when it is gone. Raises `Conflict` for a live one."""
 
+    async def drop_placement(self, scope: TenantScope, placement: str) -> None:
+        """Remove every generation of the placement; harmless when there is none. A later event makes it anew."""
+
     async def aggregate(self, scope: TenantScope, query: EventQuery, ask: Ask) -> Figures:
         """The figures of all events that the query finds, each as exact as it says."""
 

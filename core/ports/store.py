@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Collection, Sequence
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Protocol
@@ -40,6 +40,9 @@ class Stored:
     received_at: int
     hash: bytes
     body: bytes
+    content: bytes | None = None
+    envelope: str = ""
+    """These two as in `StoreRow`, where they were asked for: by `EventStore.drain(..., whole=True)`."""
 
 
 class InsertOutcome(StrEnum):
@@ -70,11 +73,15 @@ class Drained:
 class EventStore(Protocol):
     """The durable, exact record of every event."""
 
-    async def insert(self, rows: Sequence[StoreRow]) -> list[InsertOutcome | Exception]:
+    async def insert(self, rows: Sequence[StoreRow], *, again: bool = False) -> list[InsertOutcome | Exception]:
         """One outcome for each row; what is STORED survives a crash of the store. Inserting again is harmless.
 
-        An exception in the list is that row's own fault (the store will never take it).
+        An exception in the list is that row's own fault (the store will never take it). `again`: they were stored
+        before, so that no feed tells of them.
         """
+
+    async def remove(self, scope: TenantScope, events: Mapping[str, bytes]) -> int:
+        """Remove the events with these ids whose `hash` is the one given; how many there were. Durable on return."""
 
     async def get(self, scope: TenantScope, event_id: str) -> Stored | None: ...
 
@@ -102,7 +109,9 @@ class EventStore(Protocol):
     ) -> AsyncIterator[list[Stored]]:
         """Every event with `start <= received_at < end`, in batches by `received_at`; memory holds one batch."""
 
-    def drain(self, scope: TenantScope, query: EventQuery, *, after: Position | None) -> AsyncIterator[Drained]:
+    def drain(
+        self, scope: TenantScope, query: EventQuery, *, after: Position | None, whole: bool = False
+    ) -> AsyncIterator[Drained]:
         """Every event of a query that does not need the index, by (received_at, id) whatever its sort, past `after`.
 
         `query.received_at` must have an end. Memory holds one batch of some MiB, and the store nothing in between:

@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import AsyncIterator
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+from aiobotocore.session import get_session
+from botocore.exceptions import ClientError
 
 from core.adapters.archive.absent import NoArchive
+from core.adapters.archive.keeping import Keeping
 from core.adapters.archive.objects import ObjectArchive, open_archive
 from core.errors import NotFound, Unavailable, Unset
 from tests.conftest import LIVE_S3, s3_bucket
 
 REGION = "us-east-1"
 MIB = 1024 * 1024
+LOCKED = "ocelot-tests-locked"
 
 
 @pytest.fixture(params=["folder", pytest.param("s3", marks=pytest.mark.live)])
@@ -122,3 +127,42 @@ async def test_no_archive_refuses_all() -> None:
             await call
     with pytest.raises(Unset):
         await anext(none.read("x"))
+
+
+async def test_a_file_that_is_kept_is_read_as_it_was_put(archive: ObjectArchive) -> None:
+    await archive.keep("archive/t/2026/one/events", b"kept")
+    assert await content(archive, "archive/t/2026/one/events") == b"kept"
+    await archive.remove("archive/t/2026/one")
+    assert await archive.size("archive/t/2026/one/events") is None
+
+
+@pytest.mark.live
+@pytest.mark.parametrize("storage_class", [None, "STANDARD_IA"])
+async def test_a_file_that_is_kept_is_locked(storage_class: str | None) -> None:
+    if not LIVE_S3:
+        pytest.skip("no OCELOT_TEST_S3_ENDPOINT_URL")
+    prefix = uuid.uuid4().hex
+    async with get_session().create_client("s3", endpoint_url=LIVE_S3, region_name=REGION) as client:
+        if LOCKED not in [bucket["Name"] for bucket in (await client.list_buckets())["Buckets"]]:
+            await client.create_bucket(Bucket=LOCKED, ObjectLockEnabledForBucket=True)
+        keeping = Keeping(storage_class, 1, "GOVERNANCE")
+        archive = open_archive(f"s3://{LOCKED}/{prefix}", region=REGION, endpoint=LIVE_S3, keeping=keeping)
+        await archive.keep("a/one", b"kept")
+        assert await content(archive, "a/one") == b"kept"
+        lock = (await client.get_object_retention(Bucket=LOCKED, Key=f"{prefix}/a/one"))["Retention"]
+        assert lock["Mode"] == "GOVERNANCE"
+        assert 0.9 < (lock["RetainUntilDate"] - datetime.now(UTC)).total_seconds() / 86_400 <= 1
+        await archive.put("a/two", b"not kept")
+        with pytest.raises(ClientError):
+            await client.get_object_retention(Bucket=LOCKED, Key=f"{prefix}/a/two")
+
+
+@pytest.mark.live
+async def test_without_a_lock_nothing_is_kept() -> None:
+    """A bucket that has no lock is a mistake of the settings, and no file of it is good for what is to stay."""
+    if not LIVE_S3:
+        pytest.skip("no OCELOT_TEST_S3_ENDPOINT_URL")
+    keeping = Keeping(None, 1, "GOVERNANCE")
+    archive = open_archive(f"s3://{s3_bucket()}/{uuid.uuid4().hex}", region=REGION, endpoint=LIVE_S3, keeping=keeping)
+    with pytest.raises(Unavailable, match="no lock"):
+        await archive.keep("a/one", b"kept")

@@ -199,3 +199,14 @@ async def test_a_burst_behind_a_long_silence_is_found_without_looking_at_it_agai
     drained = drain.Drain(weighed, {"tenant_id": scope.tenant_id}, START - DAY, END)  # type: ignore[arg-type]
     assert ids([batch async for batch in drained.batches()]) == log.expected(ALL)
     assert weighed.weight < 6 * len(times)
+
+
+async def test_a_whole_event_has_what_its_row_had(store: MongoEventStore) -> None:
+    scope = a_scope()
+    made = [row(scope, body_of(scope.tenant_id, at=START + n), b"c" * 32 if n else None) for n in range(2)]
+    await store.insert(made)
+    for whole in (True, False):
+        [found] = [batch.events async for batch in store.drain(scope, ALL, after=None, whole=whole) if batch.events]
+        assert [(each.content, each.envelope) for each in found] == [
+            (each.content, each.envelope) if whole else (None, "") for each in made
+        ]

@@ -82,3 +82,16 @@ async def test_generations_are_a_tenants_own(bench: Bench) -> None:
     await bench.put([document(bench, 1)])
     near = for_system(bench.scope.tenant_id[:8], "test")
     assert await bench.index.generations(near) == []
+
+
+async def test_a_placement_is_dropped_whole_and_grows_anew(bench: Bench) -> None:
+    await bench.index.drop_placement(bench.scope, PLACEMENT)
+    await bench.put([document(bench, n) for n in range(3)])
+    await bench.put([document(bench, 5)], "202610")
+    await bench.index.begin(bench.scope, SECOND)
+    for _ in range(2):
+        await bench.index.drop_placement(bench.scope, PLACEMENT)
+    assert await bench.index.generations(bench.scope) == [Generation("202610", 1, True)]
+    assert await bench.index.count(bench.scope) == 1
+    await bench.put([document(bench, 3)])
+    assert await bench.index.count(bench.scope) == 2

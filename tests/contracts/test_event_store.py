@@ -169,3 +169,32 @@ async def test_a_store_serves_many_callers_at_once(store: MongoEventStore) -> No
     flat = [outcome for several in outcomes for outcome in several]
     assert (flat.count(STORED), flat.count(DUPLICATE)) == (20, 60)
     await store.ping()
+
+
+# Remove
+
+
+async def test_what_is_removed_has_the_id_and_the_hash_of_the_tenants_event(store: MongoEventStore) -> None:
+    scope, other = a_scope(), a_scope()
+    mine, theirs = rows(scope, 250), rows(other, 3)
+    await store.insert([*mine, *theirs])
+    going = {each.id: each.hash for each in (*mine[:220], *theirs[:2])}
+    going[mine[0].id] = b"\0" * 32  # others' bytes under its id: it is another event by now
+    assert await store.remove(scope, going) == 219
+    assert await store.remove(scope, going) == 0
+    assert await store.remove(scope, {}) == 0
+    left = await store.fetch(scope, [each.id for each in mine])
+    assert sorted(left) == sorted(each.id for each in (mine[0], *mine[220:]))
+    assert await store.count(other) == 3
+
+
+async def test_what_was_removed_can_be_stored_again(store: MongoEventStore) -> None:
+    scope = a_scope()
+    [one] = rows(scope, 1)
+    await store.insert([one])
+    await store.remove(scope, {one.id: one.hash})
+    assert await store.insert([one], again=True) == [STORED]
+    assert await store.insert([one], again=True) == [DUPLICATE]
+    found = await store.get(scope, one.id)
+    assert found is not None
+    assert (found.body, found.hash, found.content, found.envelope) == (one.body, one.hash, None, "")

@@ -85,6 +85,22 @@ async def test_an_update_or_a_removal_is_no_event(store: MongoEventStore, feed: 
     assert [event.id for event in events] == made
 
 
+async def test_what_was_stored_before_is_no_event(store: MongoEventStore, feed: MongoEventFeed) -> None:
+    scope = a_scope()
+    watch = await feed.watch([scope], None)
+    before = await insert(store, scope, 2)
+    await store.insert(rows(scope, 3), again=True)
+    after = await insert(store, scope, 1)
+    await store.insert(rows(scope, 3), again=True)
+    events, mark = await until_quiet(watch)
+    await watch.aclose()
+    assert [event.id for event in events] == before + after
+    for place, left in ((events[0].mark, [before[1], *after]), (events[-1].mark, []), (mark, [])):
+        again = await feed.watch([scope], place)
+        assert [event.id for event in (await until_quiet(again))[0]] == left
+        await again.aclose()
+
+
 async def test_every_mark_goes_on_where_it_was_made(
     database: Database, store: MongoEventStore, feed: MongoEventFeed
 ) -> None:

@@ -128,7 +128,13 @@ ROWS: Final[dict[tuple[str, str], Row]] = {
     ("post", "/api/v1/holds/{hold_id}/release"): Row("admin", 200, {"json": {"reason": "asked"}}, a_hold),
     # Its credentials are a key; whatever token comes along does not matter.
     ("post", "/api/v1/token"): Row("anyone", 400, {"json": {"grant_type": "x"}}),
+    ("get", "/api/v1/tenants"): Row("platform"),
     ("post", "/api/v1/tenants"): Row("platform", 201, {"json": {"name": "made"}}),
+    ("get", "/api/v1/tenants/{tenant_id}"): Row("platform", made=the_tenant),
+    ("put", "/api/v1/tenants/{tenant_id}"): Row(
+        "platform", 200, {"json": {"name": "roles", "status": "active"}}, the_tenant
+    ),
+    ("patch", "/api/v1/tenants/{tenant_id}"): Row("platform", 200, {"json": {"name": "roles"}}, the_tenant),
     ("post", "/api/v1/tenants/{tenant_id}/tokens"): Row(
         "admin platform", 201, {"json": {"roles": ["reader"]}}, the_tenant
     ),

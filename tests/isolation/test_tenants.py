@@ -386,6 +386,21 @@ def create_tenant(pair: Pair) -> None:
     assert silent(pair, pair.mine.post("/tenants", json={"name": "third"})).status_code == 403
 
 
+def of_a_tenant(method: str, path: str = "/tenants/{}", **more: Any) -> Callable[[Pair], None]:
+    """No tenant's own affair: it is refused alike for its own id, another's and nobody's."""
+
+    def check(pair: Pair) -> None:
+        assert pair.mine.tenant is not None
+        assert pair.theirs.tenant is not None
+        ids = ("a" * 16, pair.mine.tenant.id, pair.theirs.tenant.id)
+        answers = [pair.mine.request(method, path.format(id_), headers=REQUEST, **more) for id_ in ids]
+        assert [answer.status_code for answer in answers] == [403] * 3
+        assert answers[0].content == answers[1].content == answers[2].content
+        assert _comparable(answers[0]) == _comparable(answers[2])
+
+    return check
+
+
 def issue_token(pair: Pair) -> None:
     assert pair.theirs.tenant is not None
     path, body = "/tenants/{}/tokens", {"roles": ["reader"]}
@@ -466,7 +481,11 @@ CASES: dict[tuple[str, str], Callable[[Pair], None]] = {
     ("get", "/api/v1/holds/{hold_id}"): holds,
     ("post", "/api/v1/holds/{hold_id}/release"): holds,
     ("post", "/api/v1/token"): exchange_key,
+    ("get", "/api/v1/tenants"): of_a_tenant("GET", "/tenants"),
     ("post", "/api/v1/tenants"): create_tenant,
+    ("get", "/api/v1/tenants/{tenant_id}"): of_a_tenant("GET"),
+    ("put", "/api/v1/tenants/{tenant_id}"): of_a_tenant("PUT", json={"name": "mine", "status": "active"}),
+    ("patch", "/api/v1/tenants/{tenant_id}"): of_a_tenant("PATCH", json={"status": "suspended"}),
     ("post", "/api/v1/tenants/{tenant_id}/tokens"): issue_token,
     ("get", "/api/v1/health"): tells_nothing("/api/v1/health"),
     ("get", "/api/v1/ready"): tells_nothing("/api/v1/ready"),

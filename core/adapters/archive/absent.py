@@ -13,6 +13,9 @@ class NoArchive:
     async def put(self, name: str, data: bytes) -> None:
         raise _unset()
 
+    async def keep(self, name: str, data: bytes) -> None:
+        raise _unset()
+
     async def put_stream(self, name: str, pieces: AsyncIterator[bytes], size: int) -> None:
         raise _unset()
 

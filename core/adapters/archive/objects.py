@@ -14,6 +14,7 @@ import obstore
 from obstore.exceptions import BaseError
 from obstore.store import LocalStore, S3Store
 
+from core.adapters.archive.keeping import Keeping, LockedBucket, SyncedFolder
 from core.errors import NotFound, OcelotError, Unavailable
 
 _NAME: Final = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]*(/[A-Za-z0-9_-][A-Za-z0-9._-]*)*")
@@ -27,7 +28,9 @@ _AT_ONCE: Final = 2
 _RETRIES: Final[Any] = {"max_retries": 3, "retry_timeout": timedelta(seconds=30)}
 
 
-def open_archive(url: str, *, region: str, endpoint: str | None = None) -> ObjectArchive:
+def open_archive(
+    url: str, *, region: str, endpoint: str | None = None, keeping: Keeping | None = None
+) -> ObjectArchive:
     """The archive at `file:///path` or `s3://bucket/prefix`; raises ValueError for any other URL.
 
     S3's credentials come from where AWS's own tools take them: variables, a container's or an instance's role.
@@ -36,29 +39,41 @@ def open_archive(url: str, *, region: str, endpoint: str | None = None) -> Objec
     if parts.scheme == "file" and parts.path and not parts.netloc:
         folder = Path(unquote(parts.path))
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        return ObjectArchive(LocalStore(folder, automatic_cleanup=True, mkdir=True))
+        return ObjectArchive(LocalStore(folder, automatic_cleanup=True, mkdir=True), SyncedFolder(folder))
     if parts.scheme == "s3" and parts.netloc:
         config: dict[str, Any] = {"endpoint": endpoint, "virtual_hosted_style_request": False} if endpoint else {}
         options: Any = {"timeout": "60s", "connect_timeout": "5s", "allow_http": bool(endpoint)}
         prefix = parts.path.strip("/") or None
-        return ObjectArchive(
-            S3Store(parts.netloc, prefix=prefix, region=region, client_options=options, retry_config=_RETRIES, **config)
+        store = S3Store(
+            parts.netloc, prefix=prefix, region=region, client_options=options, retry_config=_RETRIES, **config
         )
+        keeping = keeping or Keeping()
+        return ObjectArchive(store, LockedBucket(parts.netloc, prefix, region, endpoint, keeping), keeping.attributes)
     raise ValueError("must be file:///folder or s3://bucket/prefix")
 
 
 class ObjectArchive:
     """A folder's files appear by a rename, a bucket's when their upload is completed.
 
-    A folder is not synced to disk: what a power failure takes from it, the size and checksum kept with a job tell.
+    A folder is synced to disk for what is kept alone: what a power failure takes from it of an export, the size and
+    checksum kept with its job tell. `finish` is what makes a file one that is kept.
     """
 
-    def __init__(self, store: LocalStore | S3Store) -> None:
+    def __init__(
+        self, store: LocalStore | S3Store, finish: SyncedFolder | LockedBucket, attributes: dict[str, str] | None = None
+    ) -> None:
         self._store = store
+        self._finish = finish
+        self._attributes: Any = attributes or None
 
     async def put(self, name: str, data: bytes) -> None:
         with _calls(writing=True):
             await obstore.put_async(self._store, _checked(name), data, use_multipart=False)
+
+    async def keep(self, name: str, data: bytes) -> None:
+        with _calls(writing=True):
+            await obstore.put_async(self._store, _checked(name), data, use_multipart=False, attributes=self._attributes)
+            await self._finish(name)
 
     async def put_stream(self, name: str, pieces: AsyncIterator[bytes], size: int) -> None:
         chunk = max(_CHUNK, size // _PARTS)

@@ -105,6 +105,13 @@ class Generations:
                 params = {"ignore_unavailable": "true"}
                 await self._client.call("DELETE", f"/{_name(scope, other)}", params, writes=True)
 
+    async def drop_all(self, scope: TenantScope, placement: str) -> None:
+        """See `EventIndex.drop_placement`."""
+        for each in await self.listing(scope):
+            if each.placement == placement:
+                params = {"ignore_unavailable": "true"}
+                await self._client.call("DELETE", f"/{_name(scope, each)}", params, writes=True)
+
     async def _started(self, name: str) -> None:
         started = {"wait_for_status": "yellow", "timeout": f"{self._client.write_deadline * 800:.0f}ms"}
         await self._client.call("GET", f"/_cluster/health/{name}", started, writes=True)

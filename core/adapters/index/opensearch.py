@@ -208,6 +208,10 @@ class OpenSearchIndex:
         """See the port."""
         await self._generations.drop(scope, generation)
 
+    async def drop_placement(self, scope: TenantScope, placement: str) -> None:
+        """See the port."""
+        await self._generations.drop_all(scope, placement)
+
     async def aggregate(self, scope: TenantScope, query: EventQuery, ask: Ask) -> Figures:
         """See the port."""
         return await aggregation.aggregate(self._counting(scope, query), ask)

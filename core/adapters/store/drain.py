@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 from pymongo.errors import PyMongoError
@@ -46,6 +46,7 @@ class Drain:
     limit: int = _FIRST_BATCH
     dense: bool = False
     """Whether `span` was taken from how densely the last batch lay."""
+    fields: BsonMap = field(default_factory=lambda: pages.STORED)
 
     async def batches(self) -> AsyncIterator[Drained]:
         """Batches until the end, empty ones for stretches where nothing matches."""
@@ -143,7 +144,7 @@ class Drain:
         if "_id" in self.base and "_id" in bounds:
             asked = {"tenant_id": self.base["tenant_id"], "received_at": bounds["received_at"]}
             asked["$and"] = [{"_id": bounds["_id"]}, {"_id": self.base["_id"]}, *self.base.get("$and", ())]
-        cursor: Any = self.events.find(asked, pages.STORED).sort(_ORDER).limit(self.limit).batch_size(self.limit)
+        cursor: Any = self.events.find(asked, self.fields).sort(_ORDER).limit(self.limit).batch_size(self.limit)
         found: list[Stored] = []
         size = 0
         try:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Collection, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 from typing import Any, Final
 
 import msgspec
 
 from core import instant
 from core.adapters.store import pages
-from core.adapters.store.client import BsonMap, Database, ping, store_calls
+from core.adapters.store.client import BULK_DEADLINE, BsonMap, Database, ping, store_calls
 from core.adapters.store.client import chunks as chunks_of
 from core.adapters.store.drain import Drain
 from core.adapters.store.indexes import EVENTS
@@ -32,8 +32,21 @@ class MongoEventStore:
         self._events = database[EVENTS]
         self._clock = clock
 
-    async def insert(self, rows: Sequence[StoreRow]) -> list[InsertOutcome | Exception]:
-        return await insert_rows(self._events, rows)
+    async def insert(self, rows: Sequence[StoreRow], *, again: bool = False) -> list[InsertOutcome | Exception]:
+        return await insert_rows(self._events, rows, again=again)
+
+    async def remove(self, scope: TenantScope, events: Mapping[str, bytes]) -> int:
+        removed = 0
+        for chunk in chunks_of([*events.items()]):
+            # No two events have the same hash, so an id and a hash of one chunk are those of one event.
+            asked = {
+                "_id": {"$in": [event_id for event_id, _ in chunk]},
+                "tenant_id": scope.tenant_id,
+                "hash": {"$in": [digest for _, digest in chunk]},
+            }
+            with store_calls(BULK_DEADLINE):
+                removed += (await self._events.delete_many(asked)).deleted_count
+        return removed
 
     async def get(self, scope: TenantScope, event_id: str) -> Stored | None:
         return (await self.fetch(scope, [event_id])).get(event_id)
@@ -99,11 +112,16 @@ class MongoEventStore:
             after = order.position(found[-1])
             span = max(1, 2 * abs(found[0].received_at - after.us))
 
-    async def drain(self, scope: TenantScope, query: EventQuery, *, after: Position | None) -> AsyncIterator[Drained]:
+    async def drain(
+        self, scope: TenantScope, query: EventQuery, *, after: Position | None, whole: bool = False
+    ) -> AsyncIterator[Drained]:
         bounds = query.received_at
         assert bounds.end is not None  # noqa: S101 - the port says so
         base = filter_of(msgspec.structs.replace(query, sort="received_at"), scope.tenant_id)
-        async for batch in Drain(self._events, base, bounds.start or 0, bounds.end, after).batches():
+        reading = Drain(self._events, base, bounds.start or 0, bounds.end, after)
+        if whole:
+            reading.fields = pages.WHOLE
+        async for batch in reading.batches():
             yield batch
 
     async def ping(self) -> None:

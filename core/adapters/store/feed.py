@@ -25,6 +25,7 @@ from pymongo.errors import OperationFailure, PyMongoError
 
 from core.adapters.store.client import BsonMap, Database, store_calls
 from core.adapters.store.indexes import EVENTS
+from core.adapters.store.inserts import AGAIN
 from core.errors import HistoryLost, OcelotError, Unavailable
 from core.event import KEYWORD_FIELDS
 from core.ports import FeedEvent, Reading
@@ -175,7 +176,9 @@ class MongoWatch:
                 punctuality.passed(token, caught_up=change is None)
             if change is not None:
                 of_event = change["_id"]
-                self._put(event_of(change))
+                # Not in the filter: a token is good only for a watch that would have let its event through.
+                if AGAIN not in change["fullDocument"]:
+                    self._put(event_of(change))
             elif stream.alive:
                 self._put(_Empty(None if token == of_event else mark_of(token), began))
             else:

@@ -19,6 +19,7 @@ VIEWERS: Final = "viewers"
 CATALOGUES: Final = "catalogues"
 CATALOGUE_HEADS: Final = "catalogue_heads"
 HOLDS: Final = "holds"
+SEGMENTS: Final = "segments"
 
 _INDEXES: Final = {
     EVENTS: (("tenant_id", "timestamp", "_id"), ("tenant_id", "received_at", "_id")),
@@ -28,6 +29,7 @@ _INDEXES: Final = {
     CATALOGUES: (("tenant_id", "version"),),
     VIEWERS: (("tenant_id", "_id"),),
     HOLDS: (("tenant_id", "_id"),),
+    SEGMENTS: (("tenant_id", "first_at", "first_id"), ("restored_until",)),
     JOBS: (("due_at",), ("expires_at",), ("tenant_id", "kind", "_id")),
 }
 

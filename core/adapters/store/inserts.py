@@ -35,13 +35,17 @@ _ROWS_OWN: Final = frozenset({
 """Server errors that the same document would meet again; any other says that the server could not."""
 
 
-async def insert_rows(events: Collection, rows: Sequence[StoreRow]) -> list[Outcome]:
+AGAIN: Final = "again"
+"""The field of a document that was stored before, and was away: see `core.adapters.store.feed`."""
+
+
+async def insert_rows(events: Collection, rows: Sequence[StoreRow], *, again: bool = False) -> list[Outcome]:
     """`EventStore.insert`. The driver splits at 48 MB and 100,000 documents; each part is durable on its own."""
     outcomes: list[Outcome] = [InsertOutcome.STORED] * len(rows)
     documents: dict[int, BsonMap] = {}
     for n, row in enumerate(rows):
         try:
-            documents[n] = document_of(row)
+            documents[n] = document_of(row) | {AGAIN: True} if again else document_of(row)
         except UnicodeDecodeError:
             outcomes[n] = Invalid("the event is not UTF-8")
     try:

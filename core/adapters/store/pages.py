@@ -14,6 +14,7 @@ from core.ports import Stored, StorePage
 from core.query import Position
 
 STORED: Final = dict.fromkeys(("placement", "timestamp", "received_at", "hash", "body"), 1)
+WHOLE: Final = STORED | {"content": 1, "envelope": 1}
 COUNT_DEADLINE: Final = 2.0
 """Seconds that counting may add to a page; past them `total` is a lower bound."""
 
@@ -49,6 +50,7 @@ class Order:
 
 def stored_of(document: BsonMap) -> Stored:
     """The event of a document; its numbers are plain ints, which the driver's Int64 is not to an encoder of cursors."""
+    content = document.get("content")
     return Stored(
         id=document["_id"],
         placement=document["placement"],
@@ -56,6 +58,8 @@ def stored_of(document: BsonMap) -> Stored:
         received_at=int(document["received_at"]),
         hash=bytes(document["hash"]),
         body=document["body"].encode(),
+        content=None if content is None else bytes(content),
+        envelope=document.get("envelope", ""),
     )
 
 

@@ -1,0 +1,1 @@
+"""Writing events into files of the archive, and reading them back."""
