@@ -109,20 +109,22 @@ class Call:
                 return None  # nobody's: no good token told who
             log.error("nobody to record %s %s for", *self.route)
             raise Unavailable("access audit")
-        return await self.state.trail.write(tenant, self._access(rule, outcome, told))
+        return await self.state.trail.write(tenant, self.access(rule, outcome, told))
 
     async def _whose(self) -> Tenant | None:
         """The tenant in whose log the call belongs; the platform's own for what is no living tenant's."""
+        claims = self.claims
         tenant = self.tenant
-        if tenant is None and self.claims is not None and self.claims.tenant_id is not None:
-            tenant = await self.state.snapshots.tenant(self.claims.tenant_id)
+        if tenant is None and claims is not None:
+            named = claims.tenant_id or self.scope.get("path_params", {}).get("tenant_id", PLATFORM_TENANT)
+            tenant = await self.state.snapshots.tenant(named)
         if tenant is not None and tenant.status is not TenantStatus.DELETING:
             return tenant
-        if self.claims is not None and self.claims.tenant_id is None:
+        if claims is not None and claims.tenant_id is None:
             return await self.state.snapshots.tenant(PLATFORM_TENANT)
         return None
 
-    def _access(self, rule: Rule, outcome: Outcome | None, told: Mapping[str, Any]) -> Access:
+    def access(self, rule: Rule, outcome: Outcome | None, told: Mapping[str, Any]) -> Access:
         method, path = self.route
         parameters: dict[str, str] = self.scope.get("path_params", {})
         shown = {name: str(value) for name, value in parameters.items() if name not in CREDENTIALS}
@@ -182,6 +184,14 @@ def asked(body: bytes) -> None:
     """What was asked for came in the body."""
     if (call := _call.get()) is not None and call.route not in SECRET_BODIES:
         call.body = body
+
+
+async def changing(old: Tenant, new: Tenant) -> None:
+    """What is set for a tenant is about to change; raises `Unavailable` when that cannot be recorded."""
+    call = _call.get()
+    if call is None or (rule := call.rule) is None:
+        raise Unavailable("access audit", "a change outside of a recorded call")
+    await call.state.trail.change(call.access(rule, None, {}), old, new)
 
 
 def noted(**more: Any) -> None:

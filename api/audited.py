@@ -88,6 +88,10 @@ RULES: Final[dict[tuple[str, str], Rule]] = {
     ("POST", "/token"): _read("token.create"),
     ("POST", "/tenants/{tenant_id}/tokens"): _around("token.create"),
     ("POST", "/tenants"): _around("tenant.create"),
+    ("GET", "/tenants"): _read("tenant.list"),
+    ("GET", "/tenants/{tenant_id}"): _read("tenant.read"),
+    ("PUT", "/tenants/{tenant_id}"): _around("tenant.update"),
+    ("PATCH", "/tenants/{tenant_id}"): _around("tenant.update"),
 }
 PUBLIC: Final[dict[tuple[str, str], str]] = {
     ("GET", "/health"): "tells of no tenant, and is asked every few seconds by whatever watches the process",

@@ -13,8 +13,10 @@ import typer
 from cli import operator
 from core import accounts, instant, tenancy
 from core.access import Role
+from core.audit import Access, Trail
 from core.placement import Period
 from core.ports import ApiKey
+from core.producer import producer
 from core.tenant import Tenant, TenantStatus
 from core.tenant_settings import MAX_RETENTION_DAYS, AccessAudit, Quotas
 from core.wiring import Backends
@@ -145,7 +147,14 @@ def token(
 
 def _change(tenant_id: str, make: Callable[[Tenant], Tenant]) -> None:
     async def work(backends: Backends) -> Tenant:
-        return await tenancy.change(backends.control, tenant_id, make)
+        async with producer(backends.queue, backends.ledger) as commit:
+            trail = Trail(commit)
+            access = Access("ocelot.tenant.change", operator.actor(), metadata={"call": "ocelot tenant"})
+
+            async def record(old: Tenant, new: Tenant) -> None:
+                await trail.change(access, old, new)
+
+            return await tenancy.change(backends.control, tenant_id, make, record)
 
     typer.echo(json.dumps(_facts(operator.with_backends(work)), indent=2, ensure_ascii=False))
 

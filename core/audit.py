@@ -11,7 +11,7 @@ import asyncio
 import hashlib
 import logging
 import secrets
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Final
 
 import msgspec
@@ -59,6 +59,8 @@ class Access:
     query: dict[str, list[str]] = field(default_factory=dict)
     body: bytes | None = None
     metadata: dict[str, Any] = field(default_factory=dict)
+    before: dict[str, Any] | None = None
+    after: dict[str, Any] | None = None
 
     def event(self) -> EventInput:
         """The event, which no client could send."""
@@ -75,6 +77,10 @@ class Access:
             if (value := getattr(self, name)) is not None:
                 setattr(made, name, _clean(value[:_MAX_TEXT]))
         made.user_id = _clean(self.actor)
+        if self.before is not None:
+            made.before_state = msgspec.Raw(_encode(self.before))
+        if self.after is not None:
+            made.after_state = msgspec.Raw(_encode(self.after))
         return made
 
     def _metadata(self) -> bytes:
@@ -87,6 +93,20 @@ class Access:
         if len(encoded) > _MAX_METADATA:
             encoded = _encode(self.metadata | {name: _digest(_encode(value)) for name, value in asked.items()})
         return encoded
+
+
+def settings_of(tenant: Tenant) -> dict[str, Any]:
+    """What is set for a tenant, as its log shows it before and after a change."""
+    return {
+        "name": tenant.name,
+        "status": tenant.status,
+        "retention_days": tenant.retention_days,
+        "quotas": asdict(tenant.quotas),
+        "masking": [asdict(rule) for rule in tenant.masking],
+        "placements": [{"since": each.since, "period": each.period} for each in tenant.placements],
+        "access_audit": tenant.access_audit,
+        "quarantine": tenant.quarantine,
+    }
 
 
 _NAMED: Final = ("session_id", "user_agent", "request_id", "resource_type", "resource_id")
@@ -127,6 +147,16 @@ class Trail:
             raise
         telemetry.AUDIT_EVENTS.labels("recorded").inc()
         return written
+
+    async def change(self, access: Access, old: Tenant, new: Tenant) -> None:
+        """Record, before it is done, what will be set for a tenant; raises `Unavailable`, whatever its audit mode.
+
+        So a switch to less auditing is itself on record for certain.
+        """
+        changed = replace(
+            access, action="ocelot.tenant.change", before=settings_of(old), after=settings_of(new), body=None
+        )
+        await self.write_strictly(old, changed)
 
     async def drain(self) -> None:
         """Wait for what is on its way."""
