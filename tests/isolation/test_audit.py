@@ -90,6 +90,8 @@ def test_a_call_is_on_record(
     if rule.when is When.REFUSED:
         assert events == []
         return
+    # What is set for a tenant is on record by itself: test_access_audit.
+    events = [event for event in events if event["action"] != "ocelot.tenant.change"]
     assert [event["action"] for event in events] == [rule.action] * (2 if rule.when is When.AROUND else 1)
     for event in events:
         assert event["user_agent"] == AGENT
