@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import parse_qsl
 
 import msgspec
+from starlette.requests import HTTPConnection
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from api.audited import CREDENTIALS, PUBLIC, RULES, SECRET_BODIES, UNKNOWN, Rule, When
@@ -130,7 +131,6 @@ class Call:
         shown = {name: str(value) for name, value in parameters.items() if name not in CREDENTIALS}
         resource = next((value for name, value in shown.items() if name != "tenant_id"), None)
         headers = dict(self.scope["headers"])
-        client = self.scope.get("client")
         claims = self.claims
         return Access(
             action=rule.action,
@@ -138,7 +138,7 @@ class Call:
             outcome=outcome,
             message=_message(method, path, told),
             session_id=claims.token_id or None if claims is not None else None,
-            ip_address=client[0] if client else None,
+            ip_address=self.state.authenticator.address_of(HTTPConnection(self.scope)),
             user_agent=headers[b"user-agent"].decode("latin-1") if b"user-agent" in headers else None,
             request_id=telemetry.request_id.get() or None,
             resource_type=rule.noun,

@@ -20,6 +20,8 @@ from core.errors import Invalid, Overloaded, TooLarge
 
 # A body that stops coming holds what it was admitted with, and four of unknown length shut their tenant out.
 STALL_SECONDS: Final = 30.0
+WHOLE: Final = "ocelot.whole_body"
+"""In a request's ASGI scope, when its body had come whole with its head: reading it needs no patience."""
 _CHUNK: Final = 64 * 1024
 _GZIP_READ: Final = 16 * 1024
 # Four bytes of zstd can stand for 128 KiB: a piece of this size unpacks to 4 MiB at most.
@@ -90,6 +92,13 @@ async def unpacked(request: Request, limit: int) -> bytes:
 
 async def _received(request: Request, limit: int) -> list[bytes]:
     """The body as it came, in parts; raises when it is over `limit`, stops coming, or its client goes away."""
+    if WHOLE in request.scope:  # a timer takes a tenth of the time of sending one event
+        message = await request.receive()
+        if message["type"] == "http.request" and not message.get("more_body", False):
+            if len(message["body"]) > limit:
+                raise _too_large(limit)
+            return [message["body"]]
+        raise _gone_away()
     parts: list[bytes] = []
     size = 0
     loop = asyncio.get_running_loop()
@@ -102,10 +111,14 @@ async def _received(request: Request, limit: int) -> list[bytes]:
                 parts.append(chunk)
                 patience.reschedule(loop.time() + STALL_SECONDS)
     except ClientDisconnect:
-        raise Invalid("the client went away", code="client_disconnected") from None
+        raise _gone_away() from None
     except TimeoutError:
         raise Invalid(f"the body stopped for {STALL_SECONDS:.0f} seconds", code="body_timeout") from None
     return parts
+
+
+def _gone_away() -> Invalid:
+    return Invalid("the client went away", code="client_disconnected")
 
 
 def unpack(encoding: str, packed: bytes, limit: int) -> bytes:

@@ -22,6 +22,7 @@ from api.audit import Audited
 from api.audited import describe_audit
 from api.auth import Authenticator
 from api.bodies import Admission
+from api.client import Proxies
 from api.direct import Direct, Route
 from api.exports import ExportSlots
 from api.middleware import Envelope, unforeseen
@@ -33,13 +34,16 @@ from api.routes import (
     access,
     catalogue,
     changes,
+    completeness,
     docs,
     export,
     exports,
     facets,
     holds,
     jobs,
+    keys,
     logs,
+    permission_sets,
     reindex,
     searches,
     searching,
@@ -47,6 +51,7 @@ from api.routes import (
     stats,
     stream,
     tenants,
+    token,
     viewers,
 )
 from api.state import State
@@ -59,6 +64,7 @@ from core.errors import OcelotError
 from core.export.source import Source
 from core.ingest import Ingest
 from core.keys import signing_key_pem
+from core.limits import Limiter, Sharing
 from core.search import Search
 from core.settings import BadSettings, Settings, load
 from core.snapshots import Snapshots
@@ -78,6 +84,7 @@ _ROUTERS = (
     stream.router,
     export.router,
     stats.router,
+    completeness.router,
     logs.router,
     catalogue.router,
     reindex.router,
@@ -89,6 +96,9 @@ _ROUTERS = (
     jobs.router,
     changes.router,
     facets.router,
+    token.router,
+    keys.router,
+    permission_sets.router,
     tenants.router,
     access.router,
     service.router,
@@ -152,10 +162,13 @@ def _lifespan(settings: Settings) -> Callable[[FastAPI], Any]:
             await ensure_platform_tenant(backends.control)
             # Before the first envelope, so that the ledger knows the producer from the start.
             await _beat(state)
+            with suppress(OcelotError):
+                await state.sharing.round()  # what is used up elsewhere is not given out here
             tasks = [
                 asyncio.create_task(state.snapshots.refresh_forever()),
                 asyncio.create_task(state.catalogues.refresh_forever()),
                 asyncio.create_task(_beat_forever(state)),
+                asyncio.create_task(state.sharing.run_forever()),
             ]
             # What was made until now stays: a full collection took 50 ms to walk over it, in which nobody was served.
             gc.collect()
@@ -167,6 +180,7 @@ def _lifespan(settings: Settings) -> Callable[[FastAPI], Any]:
             await state.commit.drain()
             for task in tasks:
                 task.cancel()
+            await state.sharing.end()
             await _beat(state, ended=True)
 
     return lifespan
@@ -183,11 +197,15 @@ def _state(settings: Settings, backends: Backends, key: SigningKey) -> State:
     search = Search(backends.store, backends.index, backends.ledger, total_bound=settings.total_bound)
     catalogues = CatalogueCache(backends.catalogues)
     snapshots = Snapshots(backends.control)
+    proxies = Proxies(settings.proxy_networks)
+    limiter = Limiter()
+    limiter.quotas_of = snapshots.quotas
     return State(
         settings=settings,
         backends=backends,
         snapshots=snapshots,
-        authenticator=Authenticator(verifier, snapshots),
+        authenticator=Authenticator(verifier, snapshots, limiter, proxies),
+        proxies=proxies,
         issuer=TokenIssuer(key, settings.issuer, settings.audience),
         admission=Admission(settings.max_in_flight_bytes, settings.max_tenant_in_flight_bytes),
         commit=commit,
@@ -204,6 +222,8 @@ def _state(settings: Settings, backends: Backends, key: SigningKey) -> State:
             backends.ledger,
             Limits(streams=settings.max_streams, tenant_streams=settings.max_tenant_streams),
         ),
+        limiter=limiter,
+        sharing=Sharing(limiter, backends.usage),
         strangers=asyncio.Semaphore(stream.MAX_STRANGERS),
     )
 
@@ -286,6 +306,8 @@ def serve() -> None:
         log_config=None,
         access_log=False,
         server_header=False,
+        # It would believe whoever speaks from this machine: who is believed is OCELOT_TRUSTED_PROXIES.
+        proxy_headers=False,
         timeout_graceful_shutdown=20,
         backlog=2048,
     )

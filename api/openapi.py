@@ -7,13 +7,14 @@ from typing import Any, Final
 from pydantic import BaseModel
 
 from api.problems import MEDIA_TYPE, TITLES
-from api.schemas.access import TokenIn
+from api.schemas.access import TokenErrorOut, TokenIn
 from api.schemas.catalogue import CatalogueIn
 from api.schemas.events import BulkEventIn, EventIn, Problem
 from api.schemas.facets import FacetsIn
 from api.schemas.holds import HoldIn, ReleaseIn
 from api.schemas.jobs import ExportIn
-from api.schemas.reindex import ReindexIn
+from api.schemas.keys import KeyChangeIn, NewKeyIn, PermissionSetIn, RotateIn
+from api.schemas.reindex import ReconcileIn, ReindexIn
 from api.schemas.searches import SavedSearchIn, SearchIn
 from api.schemas.tenants import TenantIn, TenantPatchIn, TenantSettingsIn
 from api.schemas.viewers import ViewerLinkIn
@@ -107,13 +108,19 @@ _BODIES: Final[tuple[type[BaseModel], ...]] = (
     ExportIn,
     FacetsIn,
     HoldIn,
+    KeyChangeIn,
+    NewKeyIn,
+    PermissionSetIn,
+    ReconcileIn,
     ReindexIn,
     ReleaseIn,
+    RotateIn,
     SavedSearchIn,
     SearchIn,
     TenantIn,
     TenantPatchIn,
     TenantSettingsIn,
+    TokenErrorOut,
     TokenIn,
     ViewerLinkIn,
 )

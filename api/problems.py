@@ -15,6 +15,7 @@ from core.errors import (
     NotFound,
     OcelotError,
     Overloaded,
+    QuotaExceeded,
     TooLarge,
     Unauthenticated,
     Unavailable,
@@ -92,8 +93,11 @@ def problem(
     return Response(msgspec.json.encode(body), status, dict(headers or {}), MEDIA_TYPE)
 
 
-def problem_of(error: Exception, request_id: str) -> Response:
-    """The answer to an error; one that nobody foresaw says nothing but that it may be tried again."""
+def problem_of(error: Exception, request_id: str, *, extra: Mapping[str, Any] | None = None) -> Response:
+    """The answer to an error; one that nobody foresaw says nothing but that it may be tried again.
+
+    `extra` are more members of it.
+    """
     if not isinstance(error, OcelotError):
         return problem(503, "internal", "something went wrong; try again", request_id, headers={"Retry-After": "2"})
     status = status_of(error)
@@ -102,8 +106,10 @@ def problem_of(error: Exception, request_id: str) -> Response:
         headers["Retry-After"] = str(error.retry_after)
     if status == 401:
         headers["WWW-Authenticate"] = 'Bearer realm="ocelot"'
-    extra: dict[str, Any] = {}
+    more: dict[str, Any] = dict(extra or {})
     if error.errors:
-        extra["errors"] = [msgspec.to_builtins(fault) for fault in error.errors]
+        more["errors"] = [msgspec.to_builtins(fault) for fault in error.errors]
+    if isinstance(error, QuotaExceeded):
+        more["violated-policies"] = [error.policy]  # as draft-ietf-httpapi-ratelimit-headers has it
     detail = error.public if isinstance(error, Unavailable) else error.message
-    return problem(status, error.code, detail, request_id, extra=extra, headers=headers)
+    return problem(status, error.code, detail, request_id, extra=more, headers=headers)

@@ -7,11 +7,12 @@ import socket
 import uuid
 from collections.abc import Awaitable, Callable
 from http import HTTPStatus
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import uvicorn
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
+from api.bodies import WHOLE
 from api.problems import problem
 
 MAX_HEAD_BYTES: Final = 64 * 1024
@@ -64,7 +65,10 @@ class BoundedProtocol(HttpToolsProtocol):
     def on_headers_complete(self) -> None:
         self._in_head = False
         self._disarm()
+        before = self.cycle
         super().on_headers_complete()
+        if self.cycle is not None and self.cycle is not before:
+            self.cycle.transport = cast(asyncio.Transport, OneWrite(self.transport, self.loop))
 
     def on_body(self, body: bytes) -> None:
         self._fruitless = 0
@@ -73,6 +77,10 @@ class BoundedProtocol(HttpToolsProtocol):
     def on_message_complete(self) -> None:
         self._fruitless = 0
         super().on_message_complete()
+        if self.cycle is not None:
+            cast(dict[str, Any], self.cycle.scope)[WHOLE] = (
+                True  # mostly before the application is called, and of no use after
+            )
 
     def handle_websocket_upgrade(self) -> None:
         self._over = True
@@ -119,6 +127,41 @@ class BoundedProtocol(HttpToolsProtocol):
             self._refuse(408, code="head_timeout", detail="the request's head did not come in time")
         else:
             self.transport.close()
+
+
+class OneWrite:
+    """A transport that sends an answer's head with the first of its body: the second system call of two is saved.
+
+    What is written first waits for the next write, or for the end of the loop's turn.
+    """
+
+    def __init__(self, transport: asyncio.Transport, loop: asyncio.AbstractEventLoop) -> None:
+        self._transport = transport
+        self._loop = loop
+        self._held = b""
+        self._passes = False
+
+    def write(self, data: bytes) -> None:
+        if self._passes:
+            self._transport.write(data)
+        elif self._held:
+            self._transport.write(self._held + data)
+            self._passes = True
+        else:
+            self._held = data
+            self._loop.call_soon(self._flush)
+
+    def close(self) -> None:
+        self._flush()
+        self._transport.close()
+
+    def is_closing(self) -> bool:
+        return self._transport.is_closing()
+
+    def _flush(self) -> None:
+        if not self._passes:
+            self._transport.write(self._held)
+            self._passes = True
 
 
 def _bytes_of(status: int, code: str, detail: str) -> bytes:

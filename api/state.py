@@ -10,6 +10,7 @@ from starlette.requests import HTTPConnection
 
 from api.auth import Authenticator
 from api.bodies import Admission
+from api.client import Proxies
 from api.exports import ExportSlots
 from api.tokens import TokenIssuer
 from core.audit import Trail
@@ -17,6 +18,7 @@ from core.catalogue import CatalogueCache
 from core.commit import GroupCommit
 from core.export.source import Source
 from core.ingest import Ingest
+from core.limits import Limiter, Sharing
 from core.search import Search
 from core.settings import Settings
 from core.snapshots import Snapshots
@@ -33,6 +35,7 @@ class State:
     """Of every tenant what is set for it, at most a few seconds old."""
     authenticator: Authenticator
     issuer: TokenIssuer
+    proxies: Proxies
     admission: Admission
     commit: GroupCommit
     trail: Trail
@@ -43,6 +46,8 @@ class State:
     exports: Source
     export_slots: ExportSlots
     streams: StreamHub
+    limiter: Limiter
+    sharing: Sharing
     strangers: asyncio.Semaphore
     """WebSockets that have not shown a token yet."""
 

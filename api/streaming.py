@@ -10,10 +10,11 @@ from dataclasses import dataclass
 from typing import Any, Final, TypeAlias
 
 import msgspec
+from starlette.requests import HTTPConnection
 
 from api import audit
 from api.auth import Access
-from api.state import State
+from api.state import State, state_of
 from core import instant, query, telemetry
 from core.access import Permission
 from core.errors import FieldError, Invalid, InvalidQuery, OcelotError, Unavailable
@@ -50,6 +51,7 @@ class Stream:
     """One client's stream, open; `held` is what it takes of the bounds."""
 
     state: State
+    connection: HTTPConnection
     access: Access
     token: str
     subscription: Subscription
@@ -124,7 +126,7 @@ class Stream:
     async def _fault(self) -> OcelotError | None:
         """Why the caller may not listen any more."""
         try:
-            await self.state.authenticator.token_access(self.token, Permission.READ)
+            await self.state.authenticator.token_access(self.connection, self.token, Permission.READ)
         except Unavailable:
             return None  # the store is down: what was allowed stays so, as everywhere
         except OcelotError as error:
@@ -151,10 +153,12 @@ class Stream:
 
 
 async def open_stream(
-    state: State, token: str, parameters: Sequence[tuple[str, str]], last_event_id: str | None
+    connection: HTTPConnection, token: str, parameters: Sequence[tuple[str, str]], last_event_id: str | None
 ) -> Stream:
     """A stream for the token's tenant; raises as the request's answer should be. `run` it, which also closes it."""
-    access = await state.authenticator.token_access(token, Permission.READ)
+    state = state_of(connection)
+    access = await state.authenticator.token_access(connection, token, Permission.READ)
+    await state.authenticator.enter(connection, access, Permission.READ)
     asked = query_of([(name, value) for name, value in parameters if name != "fields"])
     written = [value for name, value in parameters if name == "fields"]
     projection = Projection.parse(written) if written else None
@@ -163,7 +167,7 @@ async def open_stream(
         held.enter_context(state.streams.admit(access.scope))
         subscription = Subscription(state.streams, access.scope, asked, at)
         await subscription.open()
-        return Stream(state, access, token, subscription, projection, held.pop_all())
+        return Stream(state, connection, access, token, subscription, projection, held.pop_all())
 
 
 def query_of(parameters: Iterable[tuple[str, str]]) -> query.EventQuery:

@@ -11,7 +11,7 @@ import hashlib
 import time
 import uuid
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, Final
 
 import msgspec
@@ -87,23 +87,37 @@ class TokenIssuer:
         self._issuer = issuer
         self._audience = audience
 
-    def issue(self, *, subject: str, tenant_id: str | None, roles: list[Role], lifetime: int) -> str:
-        """A signed token; `tenant_id` is None for a platform administrator."""
+    def issue(
+        self,
+        *,
+        subject: str,
+        tenant_id: str | None,
+        roles: Iterable[Role],
+        lifetime: int,
+        sets: Iterable[str] = (),
+        secret: str | None = None,
+    ) -> str:
+        """A signed token; `tenant_id` is None for a platform administrator.
+
+        `sets` are names of the tenant's permission sets, `secret` the name of the key's secret that it stands on.
+        """
         now = int(time.time())
         claims: dict[str, Any] = {
             "iss": self._issuer,
             "aud": self._audience,
             "sub": subject,
             "tenant": tenant_id,
-            "roles": [role.value for role in roles],
+            "roles": sorted(role.value for role in roles),
             "iat": now,
             "exp": now + min(lifetime, MAX_LIFETIME),
             "jti": uuid.uuid4().hex,
+            **({"sets": sorted(sets)} if sets else {}),
+            **({"secret": secret} if secret else {}),
         }
         return self._signed(claims)
 
-    def issue_viewer(self, link: ViewerLink) -> str:
-        """The token of a viewer link, whose id is the token's."""
+    def issue_viewer(self, link: ViewerLink, secret: str | None = None) -> str:
+        """The token of a viewer link, whose id is the token's; `secret` as in `issue`."""
         return self._signed(
             {
                 "iss": self._issuer,
@@ -116,6 +130,7 @@ class TokenIssuer:
                 "jti": link.id,
                 "maker": link.made_by,
                 "filter": msgspec.to_builtins(link.filter),
+                **({"secret": secret} if secret else {}),
             }
         )
 
@@ -197,8 +212,13 @@ def _claims(payload: dict[str, Any], now: float) -> Claims:
         raise _bad("the token is from the future")
     if not (isinstance(subject, str) and subject and isinstance(token_id, str)):
         raise _bad("the token lacks sub")
-    if not (isinstance(roles, list) and roles and all(isinstance(r, str) and r in _ROLES for r in roles)):
+    sets, secret = payload.get("sets", []), payload.get("secret")
+    if not (isinstance(roles, list) and all(isinstance(r, str) and r in _ROLES for r in roles)):
         raise _bad("the token lacks roles")
+    if not (isinstance(sets, list) and all(isinstance(name, str) for name in sets) and (roles or sets)):
+        raise _bad("the token lacks roles")
+    if not (secret is None or isinstance(secret, str)):
+        raise _bad("the token's secret has no name")
     held = frozenset(_ROLES[role] for role in roles)
     if tenant is None:
         if held != {Role.PLATFORM}:
@@ -206,7 +226,7 @@ def _claims(payload: dict[str, Any], now: float) -> Claims:
     elif not (isinstance(tenant, str) and TENANT_ID.fullmatch(tenant)):
         raise _bad("the token's tenant is not one")
     restriction, maker = _viewer(payload, held)
-    return Claims(subject, tenant, held, token_id, issued, expires, restriction, maker)
+    return Claims(subject, tenant, held, token_id, issued, expires, restriction, maker, frozenset(sets), secret)
 
 
 def _viewer(payload: dict[str, Any], held: frozenset[Role]) -> tuple[EventQuery | None, str | None]:

@@ -36,8 +36,11 @@ from core.ports import (
     Parking,
     Receipt,
     StoreRow,
+    Tombstone,
+    Tombstones,
 )
 from core.tenant import Tenant, TenantScope, for_system
+from core.tombstones import TombstoneSource
 
 GOAL_US: Final = 15.0
 # A receive of ten envelopes; 300 of these events make a full one.
@@ -66,6 +69,7 @@ async def _cost(store: Any, index: Any, batches: Sequence[Sequence[Delivery]]) -
         parking=cast("Parking", nothing),
         outbox=cast("Outbox", None),
         ledger=cast("Ledger", nothing),
+        tombstones=TombstoneSource(cast("Tombstones", nothing)),
     )
     costs = []
     for deliveries in batches:
@@ -121,13 +125,16 @@ class _Index:
 
 
 class _Nothing:
-    """Parking and ledger."""
+    """Parking, ledger and tombstones."""
 
     async def park(self, items: Sequence[Parked]) -> None:
         raise RuntimeError(f"parked: {items[0].detail}")
 
     async def record(self, receipts: Sequence[Receipt]) -> None:
         """Nothing."""
+
+    async def standing(self, since: int) -> list[Tombstone]:
+        return []
 
 
 class _EncodingStore:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import typer
 
-from cli import stack, tenants
+from cli import keys, stack, tenants
 from cli.import_command import import_command
 from cli.parked import parked
+from cli.reconcile_command import reconcile_command
 from cli.reindex_command import reindex_command
 from cli.search_command import search_command
 from cli.tail_command import tail_command
@@ -23,10 +24,12 @@ app.command("dev")(stack.dev)
 app.command("api")(stack.api)
 app.command("consumer")(stack.consumer)
 app.add_typer(tenants.tenant, name="tenant")
+app.add_typer(keys.key, name="key")
 app.command("token")(tenants.token)
 app.add_typer(parked, name="parked")
 app.command("search")(search_command)
 app.command("reindex")(reindex_command)
+app.command("reconcile")(reconcile_command)
 app.command("tail")(tail_command)
 app.command("import")(import_command)
 

@@ -47,7 +47,7 @@ def replay(parked_id: _Id) -> None:
         item = await _require(backends, parked_id)
         record = Record(item.tenant_id, item.placement, item.body, item.content)
         header = Header(
-            id=f"replay-{item.id}",
+            id=f"replay-{item.id}-{item.parked_at}",
             producer=f"replay-{item.id}-{item.parked_at}",
             sequence=1,
             made_at=instant.now_us(),

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
-from cli import context
-
-_POLL_SECONDS = 1.0
+from cli import context, jobs
 
 
 def reindex_command(
@@ -26,49 +24,10 @@ def reindex_command(
     with context.clear_errors():
         target = context.load(url, token)
         asked = {"received_from": from_} | ({"received_to": to} if to is not None else {})
-        job = _asked(target, "POST", "/logs/index/bulk", asked)["job"]
-        typer.echo(f"job {job['id']}")
+        job_id = jobs.started(target, "/logs/index/bulk", asked)
         if wait:
-            _await(target, job["id"])
-
-
-def _await(target: context.Context, job_id: str) -> None:
-    import time
-
-    shown = ""
-    while True:
-        job = _asked(target, "GET", f"/jobs/{job_id}")
-        line = f"{job['state']}: {job['done']} of {job['total'] if job['total'] is not None else '?'} events"
-        if line != shown:
-            typer.echo(line)
-            shown = line
-        if job["state"] == "done":
-            result = job["result"]
+            result = jobs.ended(target, job_id)
             typer.echo(
                 f"indices {', '.join(result['placements']) or 'none'}: {result['indexed']} events, "
                 f"{result['reduced']} of them reduced, {result['failed']} refused by the index"
             )
-            return
-        if job["state"] in ("failed", "cancelled"):
-            raise context.UserError(f"the job has {job['state']}: {job['error'] or 'nobody says why'}")
-        time.sleep(_POLL_SECONDS)
-
-
-def _asked(target: context.Context, method: str, path: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
-    import httpx
-
-    try:
-        response = httpx.request(
-            method, f"{target.api_url}/api/v1{path}", json=body, headers=target.headers, timeout=60
-        )
-    except httpx.TransportError as error:
-        raise context.UserError(f"{target.api_url} does not answer: {error}") from None
-    try:
-        answer: Any = response.json()
-    except ValueError:
-        answer = None
-    if not isinstance(answer, dict):
-        raise context.UserError(f"{target.api_url} answers {response.status_code}, and not as Ocelot does")
-    if response.is_error:
-        raise context.UserError(f"{answer.get('detail', 'refused')} ({answer.get('code', response.status_code)})")
-    return answer

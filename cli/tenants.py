@@ -11,7 +11,8 @@ from typing import Annotated, Any
 import typer
 
 from cli import operator
-from core import accounts, instant, tenancy
+from cli.durations import seconds
+from core import accounts, credentials, grants, instant, tenancy
 from core.access import Role
 from core.audit import Access, Trail
 from core.placement import Period
@@ -24,7 +25,7 @@ from core.wiring import Backends
 tenant = typer.Typer(no_args_is_help=True, help="Customers.")
 _Id = Annotated[str, typer.Argument(help="As `ocelot tenant list` shows it.")]
 _Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
-_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+_DAY = 86_400
 
 
 @tenant.command("create")
@@ -33,7 +34,8 @@ def create_tenant(name: Annotated[str, typer.Argument(help="Its name, for people
 
     async def work(backends: Backends) -> tuple[Tenant, ApiKey, str]:
         made = await accounts.create_tenant(backends.control, name)
-        return made, *await accounts.create_key(backends.control, made, "first", (Role.ADMIN,))
+        key = await credentials.create_key(backends.keys, made, "first", (Role.ADMIN.value,), created_by="operator")
+        return made, *key
 
     made, key, secret = operator.with_backends(work)
     facts = {"tenant_id": made.id, "name": made.name, "client_id": key.id, "client_secret": secret}
@@ -125,7 +127,8 @@ def token(
         str | None, typer.Option("--tenant", "-t", help="Tenant id; default: the one of `ocelot dev`.")
     ] = None,
     role: Annotated[
-        list[Role] | None, typer.Option("--role", "-r", help="Repeat for several. [default: admin]")
+        list[str] | None,
+        typer.Option("--role", "-r", help="A role or a permission set; repeat for several. [default: admin]"),
     ] = None,
     ttl: Annotated[str, typer.Option(help="How long it lives: 900s, 15m, 12h; a day at most.")] = "15m",
     subject: Annotated[str, typer.Option(help="Who it stands for, in the record.")] = "operator",
@@ -134,15 +137,17 @@ def token(
     from api.tokens import SigningKey, TokenIssuer
     from core.keys import signing_key_pem
 
-    roles = role or [Role.ADMIN]
+    names = role or [Role.ADMIN.value]
     settings = operator.with_settings()
-    if Role.PLATFORM in roles:
+    roles, sets = frozenset({Role.PLATFORM}), frozenset[str]()
+    if Role.PLATFORM.value in names:
         tenant_id = None
     else:
         tenant_id = tenant_id or operator.dev_tenant()
-        _require_tenant(tenant_id)
+        roles, sets = _known(tenant_id, names)
     issuer = TokenIssuer(SigningKey(signing_key_pem(settings, SigningKey.generate)), settings.issuer, settings.audience)
-    typer.echo(issuer.issue(subject=subject, tenant_id=tenant_id, roles=roles, lifetime=_seconds(ttl)))
+    lifetime = _seconds(ttl)
+    typer.echo(issuer.issue(subject=subject, tenant_id=tenant_id, roles=roles, lifetime=lifetime, sets=sets))
 
 
 def _change(tenant_id: str, make: Callable[[Tenant], Tenant]) -> None:
@@ -183,17 +188,22 @@ def _quota(text: str) -> tuple[str, int | None]:
     return name, None if limit == "none" else int(limit)
 
 
-def _require_tenant(tenant_id: str) -> None:
+def _known(tenant_id: str, names: list[str]) -> tuple[frozenset[Role], frozenset[str]]:
+    """The tenant's roles and permission sets of these names."""
+
     async def work(backends: Backends) -> Tenant | None:
-        return await backends.control.tenant(tenant_id)
+        found = await backends.control.tenant(tenant_id)
+        if found is not None:
+            grants.check_known(found, names)
+        return found
 
     if operator.with_backends(work) is None:
         raise operator.failed(f"no such tenant: {tenant_id}")
+    return grants.split(names)
 
 
 def _seconds(text: str) -> int:
-    match = re.fullmatch(r"(\d{1,6})([smhd]?)", text)
-    seconds = int(match[1]) * _UNITS[match[2] or "s"] if match else 0
-    if not 1 <= seconds <= _UNITS["d"]:
+    found = seconds(text)
+    if found is None or not 1 <= found <= _DAY:
         raise operator.failed("--ttl must be 1s to 24h, such as 15m")
-    return seconds
+    return found

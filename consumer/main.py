@@ -14,6 +14,7 @@ from consumer.jobs.export import ExportHandler
 from consumer.jobs.frontier import Frontier
 from consumer.jobs.outbox import OutboxDrain
 from consumer.jobs.rebuild import Rebuild
+from consumer.jobs.reconcile import Reconcile
 from consumer.jobs.reindex import Reindex
 from consumer.jobs.runner import LEASE_SECONDS, Handler, JobRunner
 from consumer.jobs.schedule import every
@@ -21,9 +22,10 @@ from consumer.loop import Loop
 from consumer.pipeline import Pipeline
 from core import telemetry
 from core.export.source import Source
-from core.jobs import EXPORT, REINDEX
+from core.jobs import EXPORT, RECONCILE, REINDEX
 from core.settings import BadSettings, Settings, load
 from core.snapshots import Snapshots
+from core.tombstones import TombstoneSource
 from core.wiring import Backends, open_backends
 
 log = logging.getLogger(__name__)
@@ -40,6 +42,8 @@ async def consume(settings: Settings) -> None:
             parking=backends.parking,
             outbox=backends.outbox,
             ledger=backends.ledger,
+            accounts=backends.accounts,
+            tombstones=TombstoneSource(backends.tombstones),
             index_patience=settings.index_patience,
         )
         loop = Loop(
@@ -77,6 +81,7 @@ def _handlers(settings: Settings, backends: Backends) -> dict[str, Handler]:
     source = Source(backends.store, backends.index, backends.ledger)
     return {
         EXPORT: ExportHandler(backends.control, source, backends.archive),
+        RECONCILE: Reconcile(backends.control, backends.store, backends.index, backends.ledger),
         REINDEX: Reindex(backends.jobs, backends.control, backends.store, backends.index, backends.ledger),
     }
 

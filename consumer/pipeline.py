@@ -10,16 +10,21 @@ import asyncio
 import hashlib
 import logging
 import time
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
+import msgspec
+
+from consumer.accounting import Aside, Loose, accounts_of
 from consumer.reach import Reach
 from core import envelope, instant, telemetry
 from core.envelope import Header, Record
 from core.errors import Invalid, Unavailable, UndecodableEnvelope
 from core.ports import (
+    Account,
+    Accounts,
     EventIndex,
     EventStore,
     IndexDocument,
@@ -33,8 +38,10 @@ from core.ports import (
     Receipt,
     StoreRow,
 )
+from core.ports.pending import NOT_INDEXABLE
 from core.rows import received_at, row_of
 from core.tenant import for_system
+from core.tombstones import Buried, TombstoneSource
 
 log = logging.getLogger(__name__)
 # With osmem a bulk of 500 real events takes under a second, far from its deadline of 15.
@@ -54,10 +61,17 @@ class Delivery:
 class _Work:
     """What a batch holds, as it is sorted out."""
 
+    buried: Buried
     headers: list[Header] = field(default_factory=list)
     rows: list[StoreRow] = field(default_factory=list)
     parked: list[Parked] = field(default_factory=list)
     to_index: dict[tuple[str, str], list[IndexDocument]] = field(default_factory=lambda: defaultdict(list))
+    spans: list[tuple[int, int]] = field(default_factory=list)
+    """From where to where the rows of each of `headers` stand."""
+    aside: dict[int, Aside] = field(default_factory=dict)
+    """Which rows were not stored, by their place."""
+    loose: dict[int, list[Loose]] = field(default_factory=lambda: defaultdict(list))
+    """Records that made no row, by the place of their header."""
     tenants: list[set[str]] = field(default_factory=list)
     """Whose events each of `headers` came with."""
     waiting: dict[str, Unavailable] = field(default_factory=dict)
@@ -75,6 +89,8 @@ class Pipeline:
         parking: Parking,
         outbox: Outbox,
         ledger: Ledger,
+        accounts: Accounts,
+        tombstones: TombstoneSource,
         index_patience: float = 60.0,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -83,16 +99,19 @@ class Pipeline:
         self._parking = parking
         self._outbox = outbox
         self._ledger = ledger
+        self._accounts = accounts
+        self._tombstones = tombstones
         self.reach = Reach(index_patience, clock)
         self._index_slots = asyncio.Semaphore(INDEX_AT_ONCE)
 
     async def process(self, deliveries: Sequence[Delivery]) -> list[Exception | None]:
-        """One result for each delivery. None: every event in it is stored, and indexed or in the outbox, or parked.
+        """One result for each delivery. None: every event in it is stored, and indexed or in the outbox, or parked, or
+        dropped for a tombstone.
 
         `Unavailable`: the index does not take the events of a tenant in it. Raises `Unavailable` when a dependency
         keeps the whole batch from going on.
         """
-        work = _Work()
+        work = _Work(await self._tombstones.fresh())
         results: list[Exception | None] = []
         for delivery in deliveries:
             try:
@@ -106,19 +125,30 @@ class Pipeline:
         if work.parked:
             await self._parking.park(work.parked)
         whole = [next((work.waiting[t] for t in tenants if t in work.waiting), None) for tenants in work.tenants]
-        done = [_receipt(header) for header, error in zip(work.headers, whole, strict=True) if error is None]
-        await self._ledger.record(done)
+        done = [n for n, error in enumerate(whole) if error is None]
+        # The books first: whoever sees the receipt counted finds its accounts.
+        await self._accounts.write([account for n in done for account in _accounts(work, n)])
+        await self._ledger.record([_receipt(work.headers[n]) for n in done])
         decoded = iter(whole)
         return [next(decoded) if result is None else result for result in results]
 
     def _decode(self, delivery: Delivery, work: _Work) -> None:
-        header, records = envelope.unpack(delivery.body)
+        header, sent = envelope.unpack(delivery.body)
+        records = work.buried.kept(sent)
+        names_persons = work.buried.names_persons
+        dropped = [] if len(records) == len(sent) else work.buried.dropped(sent)
         work.headers.append(header)
         work.tenants.append({record.tenant_id for record in records})
+        first = len(work.rows)
         for record in records:
             try:
-                work.rows.append(row_of(record, header.id))
+                row = row_of(record, header.id)
+                if names_persons and work.buried.covers(row):
+                    dropped.append(row.tenant_id)
+                else:
+                    work.rows.append(row)
             except Invalid as error:
+                work.loose[len(work.headers) - 1].append((record.tenant_id, header.made_at, Aside.PARKED))
                 work.parked.append(
                     _parked(
                         record,
@@ -128,28 +158,42 @@ class Pipeline:
                         attempts=delivery.receives,
                     )
                 )
+        work.spans.append((first, len(work.rows)))
+        if dropped:
+            telemetry.CONSUMED.labels("erased").inc(len(dropped))
+            # The receipt tells of what is kept alone.
+            left = Counter(header.events) - Counter(dropped)
+            work.headers[-1] = msgspec.structs.replace(header, events=dict(left))
 
     async def _store_rows(self, work: _Work) -> None:
         if not work.rows:
             return
         with telemetry.BATCH_SECONDS.labels("store").time():
             outcomes = await self._store.insert(work.rows)
-        duplicates: dict[str, list[StoreRow]] = defaultdict(list)
-        for row, outcome in zip(work.rows, outcomes, strict=True):
+        duplicates: dict[str, list[int]] = defaultdict(list)
+        for n, (row, outcome) in enumerate(zip(work.rows, outcomes, strict=True)):
             if outcome is InsertOutcome.STORED:
                 work.to_index[row.tenant_id, row.placement].append(IndexDocument(row.id, row.body))
             elif outcome is InsertOutcome.DUPLICATE:
-                duplicates[row.tenant_id].append(row)
-            elif outcome is InsertOutcome.CONFLICT:
-                work.parked.append(_parked_row(row, "conflict", "another event has this id with other content"))
+                duplicates[row.tenant_id].append(n)
             else:
-                work.parked.append(_parked_row(row, "not_storable", str(outcome)))
+                work.aside[n] = Aside.PARKED
+                if outcome is InsertOutcome.CONFLICT:
+                    work.parked.append(_parked_row(row, "conflict", "another event has this id with other content"))
+                else:
+                    work.parked.append(_parked_row(row, "not_storable", str(outcome)))
         _count(outcomes)
-        for tenant_id, rows in duplicates.items():
+        for tenant_id, places in duplicates.items():
             # The stored one wins: its bytes, not those that came again, go to the index.
+            rows = [work.rows[n] for n in places]
             found = await self._store.fetch(for_system(tenant_id, "consume"), [row.id for row in rows])
             for stored in found.values():
                 work.to_index[tenant_id, stored.placement].append(IndexDocument(stored.id, stored.body))
+            for n, row in zip(places, rows, strict=True):
+                # What this very envelope has stored, when it came before, is no retry.
+                own = found.get(row.id)
+                if own is None or (own.envelope, own.hash) != (row.envelope, row.hash):
+                    work.aside[n] = Aside.DUPLICATES
 
     async def _index_all(self, work: _Work) -> None:
         jobs = [
@@ -182,7 +226,7 @@ class Pipeline:
             if isinstance(outcome, IndexOutcome):
                 continue
             record = Record(tenant_id, placement, document.body)
-            work.parked.append(_parked(record, "not_indexable", str(outcome), event_id=document.id))
+            work.parked.append(_parked(record, NOT_INDEXABLE, str(outcome), event_id=document.id))
 
     async def _to_outbox(self, tenant_id: str, placement: str, documents: Sequence[IndexDocument]) -> None:
         await self._outbox.add([OutboxEntry(d.id, tenant_id, placement, received_at(d.body)) for d in documents])
@@ -198,6 +242,12 @@ def _count(outcomes: Sequence[InsertOutcome | Exception]) -> None:
 
 def _receipt(header: Header) -> Receipt:
     return Receipt(header.producer, header.sequence, header.id, header.made_at, header.events, instant.now_us())
+
+
+def _accounts(work: _Work, n: int) -> list[Account]:
+    start, end = work.spans[n]
+    aside = {place - start: why for place, why in work.aside.items() if start <= place < end} if work.aside else {}
+    return accounts_of(work.headers[n], work.rows[start:end], aside, work.loose.get(n, ()))
 
 
 def _parked_row(row: StoreRow, reason: str, detail: str) -> Parked:
@@ -226,6 +276,7 @@ def _parked(
         envelope=envelope_id,
         attempts=attempts,
         parked_at=instant.now_us(),
+        received_at=None if event_id is None else received_at(record.body),
     )
 
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from enum import StrEnum
 from functools import cache
+from typing import Final
 
 
 class Permission(StrEnum):
@@ -37,7 +39,20 @@ ROLE_PERMISSIONS: dict[Role, frozenset[Permission]] = {
 }
 
 
+TENANT_ROLES: Final = (Role.ADMIN, Role.WRITER, Role.READER)
+"""Those that a tenant gives to its keys and tokens."""
+SET_NAME: Final = re.compile(r"[a-z][a-z0-9_-]{0,31}")
+"""Of a tenant's own set of permissions; no role's name."""
+SETTABLE: Final = frozenset(Permission) - {Permission.PLATFORM}
+"""What such a set may hold."""
+
+
 @cache
 def permissions_of(roles: frozenset[Role]) -> frozenset[Permission]:
     """The union of what the roles allow."""
     return frozenset().union(*(ROLE_PERMISSIONS[role] for role in roles))
+
+
+def completed(permissions: frozenset[Permission]) -> frozenset[Permission]:
+    """With what they take along: who may read all events may read one."""
+    return permissions | {Permission.VIEW} if Permission.READ in permissions else permissions

@@ -106,6 +106,7 @@ def settings_of(tenant: Tenant) -> dict[str, Any]:
         "placements": [{"since": each.since, "period": each.period} for each in tenant.placements],
         "access_audit": tenant.access_audit,
         "quarantine": tenant.quarantine,
+        "permission_sets": {name: sorted(allowed) for name, allowed in sorted(tenant.permission_sets.items())},
     }
 
 

@@ -83,6 +83,17 @@ class Overloaded(OcelotError):
     retry_after = 1
 
 
+class QuotaExceeded(Overloaded):
+    """A quota of the tenant or of its key has no room. `retry_after` is in whole seconds; `policy` names the quota."""
+
+    code = "quota_exceeded"
+
+    def __init__(self, policy: str, message: str, retry_after: int) -> None:
+        super().__init__(message)
+        self.policy = policy
+        self.retry_after = retry_after
+
+
 class Unavailable(OcelotError):
     """A dependency is down, slow or refusing; trying again later is right. `dependency` is its public name."""
 

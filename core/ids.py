@@ -42,6 +42,8 @@ def salts(count: int) -> list[str]:
 
     Each is widened to 18 bytes, so that one base64 call encodes all without padding between them.
     """
+    if count == 1:  # in a third of the time
+        return [binascii.b2a_base64(os.urandom(16), newline=False)[:22].translate(_URLSAFE).decode()]
     random = os.urandom(16 * count)
     wide = bytearray(18 * count)
     for column in range(16):

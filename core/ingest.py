@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import repeat
 from operator import attrgetter
 from typing import Any, Final
@@ -18,6 +18,7 @@ from core.commit import GroupCommit
 from core.envelope import Record
 from core.errors import Invalid, InvalidEvent, OcelotError, Unavailable
 from core.event import MAX_EVENT_BYTES
+from core.masking.own import Maskers
 from core.prepare import Entry, decoded, encoded, entries_at_once, stamped
 from core.tenant import Tenant, TenantScope
 
@@ -57,6 +58,7 @@ class Ingest:
         self._commit = commit
         self._catalogues = catalogues
         self._aside = Aside()
+        self._maskers = Maskers()
 
     async def one(self, scope: TenantScope, tenant: Tenant, item: bytes, key: str | None) -> ItemResult:
         """Take one event; its result once it is durable. Raises what is wrong with it, or with the queue."""
@@ -64,9 +66,10 @@ class Ingest:
         warning = checker.fault(item) if checker is not None else None
         if checker is not None and warning is not None and checker.enforces:
             raise warning
+        own = self._maskers.of(tenant)
         with self._commit.stamping() as now:
             [run] = encoded([event.decode(item)], now, key=key)
-            await self._aside.mask(run.lines)
+            await self._aside.mask(run.lines, own)
             prepared = stamped(tenant, run, now, {})
             for fault in prepared.faults.values():
                 raise fault
@@ -77,9 +80,16 @@ class Ingest:
     async def _checker(self, scope: TenantScope) -> Checker | None:
         return None if self._catalogues is None else await self._catalogues.checker(scope)
 
-    async def many(self, scope: TenantScope, tenant: Tenant, bulk: Bulk) -> list[ItemResult]:
-        """Take each event of a bulk on its own merits; one result for each, in order."""
+    async def many(
+        self, scope: TenantScope, tenant: Tenant, bulk: Bulk, admit: Callable[[int], None] | None = None
+    ) -> list[ItemResult]:
+        """Take each event of a bulk on its own merits; one result for each, in order.
+
+        `admit` is told how many there are before any is taken, and may raise.
+        """
         entries = await _entries(bulk)
+        if admit is not None:
+            admit(len(entries))
         checker = await self._checker(scope)
         faults = await _faults(checker, bulk) if checker is not None else {}
         if checker is not None and checker.enforces:
@@ -90,9 +100,10 @@ class Ingest:
         records: list[Record] = []
         places: list[int] = []
         keys: dict[str, bytes] = {}
+        own = self._maskers.of(tenant)
         with self._commit.stamping() as now:
             for run in encoded(entries, now):
-                await self._aside.mask(run.lines)
+                await self._aside.mask(run.lines, own)
                 prepared = stamped(tenant, run, now, keys)
                 results += map(ItemResult, prepared.places, repeat("accepted"), prepared.ids)
                 results += [_refused(place, fault) for place, fault in prepared.faults.items()]

@@ -16,7 +16,12 @@ from core.tenant import TenantScope
 
 EXPORT: Final = "export"
 REINDEX: Final = "reindex"
-NEEDS: Final[dict[str, Permission]] = {EXPORT: Permission.READ, REINDEX: Permission.MANAGE}
+RECONCILE: Final = "reconcile"
+NEEDS: Final[dict[str, Permission]] = {
+    EXPORT: Permission.READ,
+    REINDEX: Permission.MANAGE,
+    RECONCILE: Permission.MANAGE,
+}
 """Each kind of job, and what a caller must hold to start one, run it again or cancel it."""
 
 Json = dict[str, Any]

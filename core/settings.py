@@ -12,6 +12,7 @@ from pydantic import BeforeValidator, Field, SecretStr, ValidationError, model_v
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from core.errors import OcelotError
+from core.networks import Network, network
 
 _MONGODB: Final = re.compile(
     r"mongodb(?:\+srv)?://(?:[^@/?]+@)?(?P<hosts>(?:\[[0-9a-fA-F:.]+\]|[^:,/?@\[\]]+)(?::\d{1,5})?"
@@ -133,6 +134,13 @@ class Settings(BaseSettings):
         None, alias="OCELOT_SIGNING_KEY_FILE", description="File with the PEM of the ES256 key."
     )
 
+    trusted_proxies: Annotated[str | None, _Optional] = Field(
+        None,
+        alias="OCELOT_TRUSTED_PROXIES",
+        description="Networks (CIDRs, commas between) of the proxies whose `X-Forwarded-For` is believed; without it, "
+        "the address of the connection is the client's.",
+    )
+
     max_body_bytes: int = Field(
         16 * 1024 * 1024, alias="OCELOT_MAX_BODY_BYTES", ge=1024, description="Largest body, unpacked."
     )
@@ -221,9 +229,18 @@ class Settings(BaseSettings):
             faults.append("ARCHIVE_STORAGE_CLASS, ARCHIVE_LOCK_DAYS: are for an ARCHIVE_URL of s3://")
         if not _is_mongodb(self.mongodb_url.get_secret_value()):
             faults.append("MONGODB_URL: must be a mongodb:// or mongodb+srv:// URL")
+        try:
+            self.proxy_networks  # noqa: B018
+        except ValueError as error:
+            faults.append(f"OCELOT_TRUSTED_PROXIES: {error}")
         if faults:
             raise ValueError("\n".join(faults))
         return self
+
+    @property
+    def proxy_networks(self) -> tuple[Network, ...]:
+        """The networks of `trusted_proxies`."""
+        return tuple(network(each.strip()) for each in (self.trusted_proxies or "").split(",") if each.strip())
 
     @property
     def queue_settings(self) -> SqsQueueSettings | FileQueueSettings:

@@ -10,6 +10,7 @@ from typing import Final
 from core.errors import OcelotError
 from core.ports import AccessSnapshot, Control
 from core.tenant import Tenant
+from core.tenant_settings import UNLIMITED, Quotas
 
 log = logging.getLogger(__name__)
 REFRESH_SECONDS: Final = 2.0
@@ -40,6 +41,9 @@ class Snapshots:
                 await self.refresh()
             except OcelotError as error:
                 log.warning("tenants not refreshed: %s", error.message)
+            except Exception:
+                # A record that cannot be read must not end the refreshing: revocations would not be heard of any more.
+                log.exception("tenants not refreshed")
             await asyncio.sleep(REFRESH_SECONDS)
 
     async def current(self) -> AccessSnapshot:
@@ -56,6 +60,11 @@ class Snapshots:
         if tenant_id not in snapshot.tenants:
             snapshot = await self._read_since(asked)
         return snapshot.tenants.get(tenant_id)
+
+    def quotas(self, tenant_id: str) -> Quotas:
+        """A tenant's quotas, as far as is known without a read."""
+        tenant = self.newest.tenants.get(tenant_id) if self.newest is not None else None
+        return UNLIMITED if tenant is None else tenant.quotas
 
     async def refresh(self) -> AccessSnapshot:
         """Read now; the last one stays when the store does not answer, which raises `Unavailable`."""

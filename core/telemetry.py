@@ -60,6 +60,12 @@ AUDIT_EVENTS: Final = Counter(
 ERRORS: Final = Counter(
     "ocelot_dependency_errors_total", "Failed calls, by dependency.", ["dependency"], registry=REGISTRY
 )
+QUOTA_REFUSALS: Final = Counter(
+    "ocelot_quota_refusals_total", "Requests refused for a quota, by its kind.", ["policy"], registry=REGISTRY
+)
+QUOTA_SHARE: Final = Gauge(
+    "ocelot_quota_share", "The part of each quota that this process gives out by itself.", registry=REGISTRY
+)
 STREAMS: Final = Gauge("ocelot_streams", "Open streams of live events, by kind.", ["kind"], registry=REGISTRY)
 STREAM_EVENTS: Final = Counter("ocelot_stream_events_total", "Live events sent to streams.", registry=REGISTRY)
 STREAM_ENDS: Final = Counter("ocelot_stream_ends_total", "Streams that ended, by why.", ["reason"], registry=REGISTRY)

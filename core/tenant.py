@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import secrets
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Final, final
@@ -50,6 +51,12 @@ class Tenant:
     """Whether events that fail validation are kept and flagged instead of refused."""
     revision: int = 0
     """Grows with each change by `Control.replace_tenant`."""
+    permission_sets: Mapping[str, frozenset[Permission]] = field(default_factory=dict, hash=False)
+    """The tenant's own, by name."""
+
+    def permissions(self, roles: frozenset[Role], sets: Iterable[str]) -> frozenset[Permission]:
+        """What roles and sets of these names allow together; a set that is not there allows nothing."""
+        return permissions_of(roles).union(*(self.permission_sets.get(name, ()) for name in sets))
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +73,15 @@ class Claims:
     """Of a viewer link: the only events that it reaches."""
     maker: str | None = None
     """Of a viewer link: the subject that made it, with whose revocation it ends."""
+    sets: frozenset[str] = frozenset()
+    """Names of the tenant's permission sets."""
+    secret: str | None = None
+    """The name of the key's secret that it was issued for (`ApiKey.secret_name`)."""
+
+    @property
+    def names(self) -> tuple[str | None, ...]:
+        """Every name by which the token may be revoked."""
+        return self.subject, self.token_id, self.maker, self.secret
 
 
 @final
@@ -119,6 +135,8 @@ def from_token(claims: Claims, tenant: Tenant) -> TenantScope:
     if tenant.status is TenantStatus.DELETING:
         raise Unauthenticated("the tenant is gone", code="tenant_gone")
     permissions = permissions_of(claims.roles)
+    if claims.sets and claims.tenant_id == tenant.id:
+        permissions = tenant.permissions(claims.roles, claims.sets)
     if claims.tenant_id != tenant.id:
         if Permission.PLATFORM not in permissions:
             raise Unauthenticated("the token is for another tenant")

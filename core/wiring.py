@@ -18,16 +18,21 @@ from core.facet_source import FacetSource
 from core.holds import Holds
 from core.jobs import Jobs
 from core.ports import (
+    Accounts,
     Archive,
     Control,
     EventFeed,
     EventIndex,
     EventStore,
+    Keys,
     Ledger,
     Outbox,
     Parking,
+    Purge,
     Queue,
     SavedSearches,
+    Tombstones,
+    Usage,
 )
 from core.restriction import restricted
 from core.segments import Segments
@@ -48,6 +53,7 @@ class Backends:
     parking: Parking
     outbox: Outbox
     ledger: Ledger
+    accounts: Accounts
     control: Control
     index: EventIndex
     feed: EventFeed
@@ -56,7 +62,11 @@ class Backends:
     searches: SavedSearches
     catalogues: Catalogues
     viewers: ViewerLinks
+    keys: Keys
+    usage: Usage
     holds: Holds
+    tombstones: Tombstones
+    purge: Purge
     segments: Segments
     breakers: dict[str, Breaker]
     """By dependency; the ports above are behind them. Those with a tenant's data know a viewer's filter as well."""
@@ -70,17 +80,22 @@ async def open_backends(settings: Settings) -> AsyncIterator[Backends]:
     index need not be up.
     """
     from core.adapters.index.opensearch import open_index
+    from core.adapters.store.accounts import MongoAccounts
     from core.adapters.store.catalogues import MongoCatalogues
     from core.adapters.store.client import open_client
     from core.adapters.store.events import MongoEventStore
     from core.adapters.store.feed import MongoEventFeed
     from core.adapters.store.holds import MongoHolds
     from core.adapters.store.jobs import MongoJobs
+    from core.adapters.store.keys import MongoKeys
     from core.adapters.store.ledger import MongoLedger
     from core.adapters.store.outbox import MongoOutbox
     from core.adapters.store.parking import MongoParking
+    from core.adapters.store.purge import MongoPurge
     from core.adapters.store.searches import MongoSavedSearches
     from core.adapters.store.segments import MongoSegments
+    from core.adapters.store.tombstones import MongoTombstones
+    from core.adapters.store.usage import MongoUsage
     from core.adapters.store.viewers import MongoViewerLinks
 
     async with AsyncExitStack() as stack:
@@ -104,13 +119,18 @@ async def open_backends(settings: Settings) -> AsyncIterator[Backends]:
             parking=guarded(MongoParking(database), breakers["store"]),
             outbox=guarded(MongoOutbox(database), breakers["store"]),
             ledger=guarded(MongoLedger(database), breakers["store"]),
+            accounts=restricted(guarded(MongoAccounts(database), breakers["store"])),
             control=control,
             index=restricted(guarded(index, breakers["index"])),
             feed=restricted(MongoEventFeed(database)),
             searches=restricted(guarded(await MongoSavedSearches.open(database), breakers["store"])),
             jobs=restricted(guarded(MongoJobs(database), breakers["store"])),
+            keys=restricted(guarded(MongoKeys(database), breakers["store"])),
             viewers=restricted(guarded(MongoViewerLinks(database), breakers["store"])),
             holds=restricted(guarded(MongoHolds(database), breakers["store"])),
+            tombstones=guarded(MongoTombstones(database), breakers["store"]),
+            purge=restricted(guarded(MongoPurge(database), breakers["store"])),
+            usage=restricted(guarded(MongoUsage(database), breakers["store"])),
             segments=restricted(guarded(MongoSegments(database), breakers["store"])),
             catalogues=restricted(guarded(MongoCatalogues(database), breakers["store"])),
             archive=_archive(settings),

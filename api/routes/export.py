@@ -92,7 +92,6 @@ async def export_events(request: Request) -> Response:
     asked_at = instant.now_us()  # before it is on record, or it would wait for its own record to be stored
     state = state_of(request)
     access = await state.authenticator.tenant_access(request, Permission.VIEW)
-    claims = await state.authenticator.claims(request)
     form = format_of(request.query_params.getlist("format"))
     release = state.export_slots.take(access.tenant.id)
     with released_on_error(release):
@@ -106,7 +105,12 @@ async def export_events(request: Request) -> Response:
             **({CURSOR: asked.cursor} if form.resumed else {}),
         }
         data = encoded(batches, encoder, threaded=form.threaded)
-        return StreamedFile(data, headers, check=lambda: state.authenticator.recheck(claims, access), release=release)
+        return StreamedFile(
+            data,
+            headers,
+            check=lambda: state.authenticator.recheck(request, access, Permission.VIEW),
+            release=release,
+        )
 
 
 def format_of(written: list[str]) -> Format:

@@ -189,7 +189,7 @@ async def _by_link(state: State, text: str) -> tuple[Access, Job]:
     claims = Claims(f"link:{link.job_id}", tenant.id, frozenset({Role.READER}), "", 0, link.expires_at)
     audit.seen(claims)
     audit.known(tenant)
-    access = Access(from_token(claims, tenant), tenant)
+    access = Access(from_token(claims, tenant), tenant, claims)
     job = await _find(state, access, link.job_id)
     audit.counted(job.progress.done)
     await audit.granted()

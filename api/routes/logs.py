@@ -10,6 +10,7 @@ from fastapi import APIRouter, Request
 from starlette.responses import Response
 
 from api import bodies
+from api.auth import use_of
 from api.conditional import conditional
 from api.openapi import (
     FIELDS_PARAMETER,
@@ -32,6 +33,7 @@ from core.bulk import Bulk
 from core.errors import FieldError, Invalid, InvalidEvent, InvalidQuery, NotFound, OcelotError, Unavailable
 from core.event_faults import no_utf8
 from core.ingest import ItemResult
+from core.limits import Use
 from core.ports import Stored
 
 router = APIRouter(prefix="/logs", tags=["logs"])
@@ -79,17 +81,21 @@ _KEY_HEADER: Final[dict[str, Any]] = {
 async def send_event(request: Request) -> Response:
     state = state_of(request)
     access = await state.authenticator.tenant_access(request, Permission.WRITE)
+    use = use_of(request)
     size = bodies.declared_size(request, state.settings.max_body_bytes)
     with state.admission.admit(access.tenant.id, size):
         _require_json(request)
         body = await bodies.unpacked(request, state.settings.max_body_bytes)
         key = _key(request)
+        use.take(1, len(body))
         try:
             if not bodies.is_utf8(body):
                 raise no_utf8(body)
             result = await state.ingest.one(access.scope, access.tenant, body, key)
-        except OcelotError as error:
-            telemetry.EVENTS.labels("retry" if isinstance(error, Unavailable) else "refused").inc()
+        except Exception as error:
+            use.give_back()
+            if isinstance(error, OcelotError):
+                telemetry.EVENTS.labels("retry" if isinstance(error, Unavailable) else "refused").inc()
             raise
     telemetry.EVENTS.labels("accepted").inc()
     warned = {"warning": result.warning} if result.warning is not None else {}
@@ -110,12 +116,21 @@ async def send_event(request: Request) -> Response:
 async def send_events(request: Request) -> Response:
     state = state_of(request)
     access = await state.authenticator.tenant_access(request, Permission.WRITE)
+    use = use_of(request)
+    use.check()  # a body that there is no room for is not read
     size = bodies.declared_size(request, state.settings.max_body_bytes)
     with state.admission.admit(access.tenant.id, size):
         form = bodies.form_of(request)
         body = await bodies.unpacked(request, state.settings.max_body_bytes)
         bulk = Bulk(body, form, bodies.is_utf8(body))
-        results = await state.ingest.many(access.scope, access.tenant, bulk)
+        try:
+            results = await state.ingest.many(
+                access.scope, access.tenant, bulk, lambda events: use.take(events, len(body))
+            )
+        except Exception:
+            use.give_back()
+            raise
+        _give_back(use, bulk, results)
     return _bulk_answer(results)
 
 
@@ -183,6 +198,16 @@ def _key(request: Request) -> str | None:
 def _require_json(request: Request) -> None:
     if bodies.media_type(request) not in ("", _JSON):
         raise Invalid("Content-Type must be application/json", code="unsupported_media_type")
+
+
+def _give_back(use: Use, bulk: Bulk, results: list[ItemResult]) -> None:
+    """Return the use of the events that were not accepted."""
+    left_out = [result.index for result in results if result.status in ("refused", "retry")]
+    if len(left_out) == len(results):
+        use.give_back()
+    elif left_out:
+        items = bulk.items()
+        use.give_back(len(left_out), sum(len(items[place]) for place in left_out))
 
 
 def _bulk_answer(results: list[ItemResult]) -> Response:

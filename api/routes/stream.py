@@ -13,7 +13,7 @@ from starlette.responses import Response
 from starlette.types import Message, Receive, Scope, Send
 from starlette.websockets import WebSocketDisconnect
 
-from api.auth import bearer_of
+from api.auth import bearer_of, use_of
 from api.openapi import SEARCH_PARAMETERS, needs, problems
 from api.problems import problem_of, status_of
 from api.state import State, state_of
@@ -73,7 +73,7 @@ _PARAMETERS: Final = [each for each in SEARCH_PARAMETERS if each["name"] not in 
 )
 async def follow(request: Request) -> Response:
     last = last_event_id_of(request.headers)
-    stream = await open_stream(state_of(request), bearer_of(request), request.query_params.multi_items(), last)
+    stream = await open_stream(request, bearer_of(request), request.query_params.multi_items(), last)
     return EventStream(stream)
 
 
@@ -113,12 +113,13 @@ async def follow_by_websocket(websocket: WebSocket) -> None:
                 await accept(websocket)
                 accepted = True
                 token, last = await first_message(websocket)
-        stream = await open_stream(state, token, websocket.query_params.multi_items(), last)
+        stream = await open_stream(websocket, token, websocket.query_params.multi_items(), last)
     except OcelotError as error:
         await refuse(websocket, error, accepted=accepted)
         return
     except WebSocketDisconnect:
         return
+    use_of(websocket).answered(101)
     await run(websocket, stream, accepted=accepted)
 
 

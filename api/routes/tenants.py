@@ -27,7 +27,7 @@ from api.schemas.tenants import (
     TenantsOut,
 )
 from api.state import State, state_of
-from core import accounts, instant, tenancy
+from core import accounts, credentials, instant, tenancy
 from core.access import Permission, Role
 from core.errors import Conflict, FieldError, Invalid, NotFound, Unavailable
 from core.placement import Placement
@@ -75,12 +75,13 @@ async def list_tenants(request: Request) -> TenantsOut:
 async def create_tenant(request: Request, response: Response) -> NewTenantOut:
     response.headers.update(UNPACKED)
     state = await _state(request)
+    by = f"platform:{(await state.authenticator.claims(request)).subject}"
     asked = await read_body(request, TenantIn, _MAX_BODY_BYTES)
     made = _with_settings(accounts.new_tenant(asked.name), asked)
     # No event of it is placed yet, so nothing has to wait for midnight.
     made = replace(made, placements=(Placement(period=asked.index_period),))
     await state.backends.control.create_tenant(made)
-    key, secret = await accounts.create_key(state.backends.control, made, "first", (Role.ADMIN,))
+    key, secret = await credentials.create_key(state.backends.keys, made, "first", (Role.ADMIN.value,), created_by=by)
     roles = [Role(role) for role in key.roles]
     first = KeyOut(client_id=key.id, client_secret=secret, roles=roles)
     return NewTenantOut(**_out(made).model_dump(), key=first)

@@ -53,7 +53,7 @@ async def make_link(request: Request) -> Response:
     access = await state.authenticator.tenant_access(request, Permission.READ)
     link = _link(access, await _body(request), instant.now_us())
     await state.backends.viewers.create(access.scope, link)
-    body = _shown(link) | {"token": state.issuer.issue_viewer(link)}
+    body = _shown(link) | {"token": state.issuer.issue_viewer(link, access.claims.secret)}
     return Response(_encode(body), 201, UNPACKED, "application/json")
 
 

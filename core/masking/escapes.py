@@ -6,12 +6,15 @@ import re
 from bisect import bisect_right
 from typing import Final
 
-_ESCAPE: Final = re.compile(rb"\\(?:u([0-9a-fA-F]{4})|(.))", re.DOTALL)
+_ESCAPE: Final = re.compile(
+    rb"\\(?:u([dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|[0-9a-fA-F]{4})|(.))", re.DOTALL
+)
+_HALF: Final = 4
 _SHORT: Final = {b"b": b"\b", b"f": b"\f", b"n": b"\n", b"r": b"\r", b"t": b"\t"}
 
 
 class Unescaped:
-    """`text` is UTF-8, but for each half of a surrogate pair on its own: it is looked through, never kept."""
+    """`text` is UTF-8, but for half of a surrogate pair without the other: it is looked through, never kept."""
 
     __slots__ = ("_raw_at", "_text_at", "text")
 
@@ -47,6 +50,10 @@ def escape(text: bytes) -> bytes:
 
 
 def _character(match: re.Match[bytes]) -> bytes:
-    if match[1] is not None:
-        return chr(int(match[1], 16)).encode("utf-8", "surrogatepass")
-    return _SHORT.get(match[2], match[2])
+    code = match[1]
+    if code is None:
+        return _SHORT.get(match[2], match[2])
+    if len(code) == _HALF:
+        return chr(int(code, 16)).encode("utf-8", "surrogatepass")
+    # A character beyond the first plane is written as two.
+    return chr(0x10000 + ((int(code[:4], 16) & 0x3FF) << 10) + (int(code[-4:], 16) & 0x3FF)).encode()

@@ -6,21 +6,29 @@ when it answers but takes no writes). Nothing here retries: retries are the call
 
 from __future__ import annotations
 
+from core.ports.accounts import Account, Accounts, Tally
 from core.ports.archive import Archive
-from core.ports.control import AccessSnapshot, ApiKey, Control
+from core.ports.control import AccessSnapshot, Control
 from core.ports.feed import EventFeed, FeedEvent, Reading, Watch
 from core.ports.index import EventIndex, Generation, Hit, HitPage, IndexDocument, IndexOutcome
-from core.ports.ledger import Heartbeat, Ledger, Rebuilding, Receipt
+from core.ports.keys import ApiKey, Keys, KeySecret
+from core.ports.ledger import Heartbeat, Hole, Ledger, Rebuilding, Receipt
 from core.ports.pending import Outbox, OutboxEntry, Parked, Parking
+from core.ports.purge import Person, Purge, Tombstone, Tombstones
 from core.ports.queue import Depth, Lease, Message, Queue
 from core.ports.searches import SavedSearch, SavedSearches
 from core.ports.store import Drained, EventStore, InsertOutcome, Stored, StorePage, StoreRow
+from core.ports.usage import Amounts, DayUsage, Part, Usage
 
 __all__ = [
     "AccessSnapshot",
+    "Account",
+    "Accounts",
+    "Amounts",
     "ApiKey",
     "Archive",
     "Control",
+    "DayUsage",
     "Depth",
     "Drained",
     "EventFeed",
@@ -31,9 +39,12 @@ __all__ = [
     "Heartbeat",
     "Hit",
     "HitPage",
+    "Hole",
     "IndexDocument",
     "IndexOutcome",
     "InsertOutcome",
+    "KeySecret",
+    "Keys",
     "Lease",
     "Ledger",
     "Message",
@@ -41,6 +52,9 @@ __all__ = [
     "OutboxEntry",
     "Parked",
     "Parking",
+    "Part",
+    "Person",
+    "Purge",
     "Queue",
     "Reading",
     "Rebuilding",
@@ -50,5 +64,9 @@ __all__ = [
     "StorePage",
     "StoreRow",
     "Stored",
+    "Tally",
+    "Tombstone",
+    "Tombstones",
+    "Usage",
     "Watch",
 ]

@@ -1,25 +1,14 @@
-"""What Ocelot asks of the records of tenants and credentials."""
+"""What Ocelot asks of the records of tenants, and of what is revoked."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
 from core.facets import Facets
+from core.networks import Network
 from core.tenant import Tenant
-
-
-@dataclass(frozen=True, slots=True)
-class ApiKey:
-    """A credential of a tenant; the store keeps only the SHA-256 of its secret."""
-
-    id: str
-    tenant_id: str
-    name: str
-    roles: tuple[str, ...]
-    secret_hash: bytes = field(repr=False)
-    created_at: int
-    revoked_at: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,11 +17,13 @@ class AccessSnapshot:
 
     tenants: dict[str, Tenant]
     revoked: frozenset[str]
-    """Subjects (`key:<id>`) and token ids that no longer count."""
+    """Subjects (`key:<id>`), secrets of keys and token ids that no longer count."""
+    networks: Mapping[str, tuple[Network, ...]] = field(default_factory=dict)
+    """By subject, of the keys that may be used from these networks alone."""
 
 
 class Control(Protocol):
-    """Tenants and keys."""
+    """Tenants, and what is revoked."""
 
     async def create_tenant(self, tenant: Tenant) -> None:
         """Raises `Conflict` when the id exists."""
@@ -53,12 +44,8 @@ class Control(Protocol):
     async def replace_facets(self, tenant_id: str, old: Facets, new: Facets) -> bool:
         """Whether the tenant's facets were `old`, by their serial, and are `new` now."""
 
-    async def create_key(self, key: ApiKey) -> None: ...
-
-    async def key(self, key_id: str) -> ApiKey | None: ...
-
     async def revoke(self, name: str, at: int, *, expires_at: int | None = None) -> None:
-        """From now on no snapshot lets `name` through: `key:<id>` or a token's id. Revoking again changes nothing.
+        """From now on no snapshot lets `name` through: a subject, a secret's or a token's id. Again changes nothing.
 
         With `expires_at` (microseconds) it may be forgotten then: the token is refused for its age.
         """

@@ -35,6 +35,21 @@ class Heartbeat:
     """It is its last: the producer seals nothing more."""
 
 
+@dataclass(frozen=True, slots=True)
+class Hole:
+    """Envelopes of a producer, `first` to `last` by their sequence, that were sealed and have not arrived.
+
+    What they hold was accepted at or after `after` and before `before` (microseconds). Whether its senders were told
+    that it is durable, nobody knows any more when the producer has crashed.
+    """
+
+    producer: str
+    first: int
+    last: int
+    after: int
+    before: int
+
+
 class Rebuilding(StrEnum):
     """Of a tenant's index. True as a condition when a rebuild is under way."""
 
@@ -60,6 +75,13 @@ class Ledger(Protocol):
         """Close the holes of producers without a sign of life since then (microseconds).
 
         For a caller that saw the queue empty from then on: what was sealed and never sent will not come any more.
+        What is missing stays on record, for `holes`.
+        """
+
+    async def holes(self, start: int, end: int, limit: int) -> list[Hole]:
+        """What has not arrived, given up or still awaited, that may have been accepted in `[start, end)`; microseconds.
+
+        Up to about `limit` of them. They are of no tenant: only what has arrived tells whose it is.
         """
 
     async def complete_through(self, tenant_id: str) -> int | None:

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Final, Protocol
+
+NOT_INDEXABLE: Final = "not_indexable"
+"""The reason of a parked event that is stored, and that the index refuses."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +25,8 @@ class Parked:
     envelope: str
     attempts: int
     parked_at: int
+    received_at: int | None = None
+    """When the event was accepted; None for one that tells no such time."""
 
 
 class Parking(Protocol):
@@ -31,6 +36,9 @@ class Parking(Protocol):
         """Durable on return. Parking the same `id` again changes nothing but `attempts`."""
 
     async def listing(self, tenant_id: str | None = None, limit: int = 100) -> list[Parked]: ...
+
+    async def unindexed(self, tenant_id: str, start: int, end: int) -> int:
+        """How many that are stored and that the index refuses have `start <= received_at < end`."""
 
     async def get(self, parked_id: str) -> Parked | None: ...
 
@@ -61,5 +69,8 @@ class Outbox(Protocol):
         """The tenant's entries with the smallest `received_at`, those of the placements `beside` left out."""
 
     async def remove(self, event_ids: Collection[str]) -> None: ...
+
+    async def waiting(self, tenant_id: str, start: int, end: int) -> int:
+        """How many entries of the tenant have `start <= received_at < end`."""
 
     async def size(self) -> int: ...

@@ -41,8 +41,9 @@ class Stored:
     hash: bytes
     body: bytes
     content: bytes | None = None
+    """As in `StoreRow`, where it was asked for: by `EventStore.drain(..., whole=True)`."""
     envelope: str = ""
-    """These two as in `StoreRow`, where they were asked for: by `EventStore.drain(..., whole=True)`."""
+    """The id of the envelope that it came with."""
 
 
 class InsertOutcome(StrEnum):
@@ -102,7 +103,14 @@ class EventStore(Protocol):
         """These named fields of every event of a query that does not need the index, in no order; None when more than
         `bound` match. The times are microseconds; a field that is not there is left out."""
 
-    async def count(self, scope: TenantScope) -> int: ...
+    async def count(self, scope: TenantScope, *, start: int = 0, end: int | None = None) -> int:
+        """How many events have `start <= received_at < end`."""
+
+    async def by_envelope(self, scope: TenantScope, *, start: int, end: int) -> dict[str, int]:
+        """The same for the events of each envelope, by its id."""
+
+    def ids(self, scope: TenantScope, *, start: int, end: int) -> AsyncIterator[list[Position]]:
+        """(received_at, id) of every event with `start <= received_at < end`, in that order, in batches."""
 
     def scan(
         self, scope: TenantScope, *, start: int, end: int, descending: bool = True, batch: int = 500

@@ -29,13 +29,14 @@ _MAKERS: Final[dict[str, tuple[str, str]]] = {
     "client_secret": ("POST /api/v1/tenants", "key.client_secret"),
     "search_id": ("POST /api/v1/searches", "id"),
     "link_id": ("POST /api/v1/viewer-links", "id"),
+    "key_id": ("POST /api/v1/keys", "client_id"),
     "hold_id": ("POST /api/v1/holds", "id"),
     "version": ("PUT /api/v1/catalogue", "version"),
     "export_id": ("POST /api/v1/exports", "id"),
     "job_id": ("POST /api/v1/exports", "id"),
 }
 # Values of a path that no operation makes, and members of a body that the example leaves otherwise.
-_VALUES: Final = {"trace_id": "4bf92f3577b34da6a3ce929d0e0e4736", "request_id": "5f0c2b1e9a7d4c53"}
+_VALUES: Final = {"name": "searcher", "trace_id": "4bf92f3577b34da6a3ce929d0e0e4736", "request_id": "5f0c2b1e9a7d4c53"}
 _MEMBERS: Final[dict[str, dict[str, str]]] = {
     "POST /api/v1/token": {"client_id": "{{client_id}}", "client_secret": "{{client_secret}}"},
     # What is tried must not close the log to what is tried next.

@@ -11,13 +11,11 @@ from core.adapters.store.control import MongoControl
 from core.errors import Conflict
 from core.facets import NONE, Declared, FacetType, declare
 from core.placement import Period, Placement
-from core.ports import ApiKey
 from core.tenant import Tenant, TenantStatus
 from core.tenant_settings import AccessAudit, MaskAction, MaskBy, MaskingRule, Quotas
 
 TENANT = Tenant("acme0001", "Acme", bytes(range(32)), 1_780_000_000_000_000)
 OTHER = Tenant("zeta0001", "Zeta 💠", b"\xff" * 32, 5, TenantStatus.SUSPENDED, (Placement(), Placement(7, Period.DAY)))
-KEY = ApiKey("k1", TENANT.id, "ci", ("writer", "reader"), b"\x80" * 32, 9)
 
 
 @pytest.fixture
@@ -73,28 +71,16 @@ async def test_what_is_set_for_a_tenant_is_replaced_by_whoever_knows_it(
     assert not await control.replace_tenant(dataclasses.replace(TENANT, id="nobody00"), TENANT)
 
 
-async def test_keys_come_back_as_they_were(control: MongoControl) -> None:
-    await control.create_key(KEY)
-    assert await control.key("k1") == KEY
-    assert await control.key("k2") is None
-    with pytest.raises(Conflict):
-        await control.create_key(KEY)
-
-
 async def test_the_snapshot_holds_tenants_and_what_is_revoked(control: MongoControl) -> None:
     assert (await control.snapshot()).tenants == {}
     for tenant in (TENANT, OTHER):
         await control.create_tenant(tenant)
-    await control.create_key(KEY)
-    await control.create_key(dataclasses.replace(KEY, id="k2"))
     await control.revoke("key:k1", 11)
     await control.revoke("key:k1", 12)
     await control.revoke("token-7", 13)
     snapshot = await control.snapshot()
     assert snapshot.tenants == {TENANT.id: TENANT, OTHER.id: OTHER}
     assert snapshot.revoked == {"key:k1", "token-7"}
-    assert await control.key("k1") == dataclasses.replace(KEY, revoked_at=11)
-    assert await control.key("k2") == dataclasses.replace(KEY, id="k2")
 
 
 async def test_facets_are_replaced_by_whoever_knows_them(control: MongoControl, database: Database) -> None:

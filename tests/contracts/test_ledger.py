@@ -11,9 +11,10 @@ from hypothesis import strategies as st
 
 from core import instant
 from core.adapters.store.client import Database
+from core.adapters.store.holes import SLACK
 from core.adapters.store.ledger import SILENT_AFTER, MongoLedger
 from core.adapters.store.outbox import MongoOutbox
-from core.ports import Heartbeat, OutboxEntry, Rebuilding, Receipt
+from core.ports import Heartbeat, Hole, OutboxEntry, Rebuilding, Receipt
 
 EVER = 1 << 60
 
@@ -214,6 +215,33 @@ async def test_late_arrivals_are_known_by_their_receipts(ledger: MongoLedger) ->
     assert await ledger.arrived("tenant01", since=800, made_before=300) == [100]
     assert await ledger.arrived("tenant02", since=0, made_before=1000) == [150]
     assert await ledger.arrived("tenant03", since=0, made_before=1000) == []
+
+
+async def test_what_never_arrived_is_a_hole_until_it_comes(ledger: MongoLedger, clock: Clock) -> None:
+    await ledger.beat(Heartbeat("crashed", 0, 100))
+    await ledger.beat(Heartbeat("crashed", 9, 1_000, voided=(5,)))
+    arrived = [receipt("crashed", n, 100 * n) for n in (1, 4, 8)]
+    await ledger.record(arrived)
+    await ledger.advance(EVER)
+    holes = [
+        Hole("crashed", 2, 3, 100, 400 + SLACK),
+        Hole("crashed", 6, 7, 400, 800 + SLACK),
+        Hole("crashed", 9, 9, 800, 1_000 + SLACK),
+    ]
+    assert await ledger.holes(0, EVER, 10) == holes  # awaited
+    assert await ledger.holes(0, EVER, 2) == holes[:2]
+    assert await ledger.holes(0, 400, 10) == holes[:1]
+    assert await ledger.holes(400 + SLACK, EVER, 10) == holes[1:]
+    assert await ledger.holes(1_000 + SLACK, EVER, 10) == []
+    await ledger.give_up(1_001)
+    await ledger.give_up(1_001)
+    await ledger.advance(EVER)
+    assert await ledger.complete_through("tenant01") == 1_000
+    assert await ledger.holes(0, EVER, 10) == holes  # on record
+    await ledger.record([receipt("crashed", 6, 600), receipt("crashed", 9, 900)])
+    assert await ledger.holes(0, EVER, 10) == [holes[0], Hole("crashed", 7, 7, 600, 800 + SLACK)]
+    await ledger.record([receipt("crashed", n, 100 * n) for n in (2, 3, 7)])
+    assert await ledger.holes(0, EVER, 10) == []
 
 
 @dataclass

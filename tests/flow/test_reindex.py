@@ -11,17 +11,8 @@ from core.facet_source import REFRESH_SECONDS
 from core.tenant import for_system
 from core.wiring import Backends
 from tests import census
+from tests.flow.jobs import ended
 from tests.service import Client, Service
-
-
-def ended(client: Client, job_id: str, timeout: float = 200) -> dict[str, Any]:
-    deadline = time.monotonic() + timeout
-    while True:
-        job: dict[str, Any] = client.get(f"/jobs/{job_id}").json()
-        if job["state"] not in ("queued", "running"):
-            return job
-        assert time.monotonic() < deadline, job
-        time.sleep(0.2)
 
 
 def test_ids_are_answered_for_one_by_one(running: Service, tenant: Client) -> None:

@@ -17,7 +17,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
 
 from api.tokens import SigningKey
-from core import accounts, instant
+from core import instant
 from core.access import Role
 from core.keys import signing_key_pem
 from tests.service import Client, Service
@@ -366,102 +366,14 @@ def test_the_token_is_asked_for_before_the_body_is_read(running: Service, owner:
 def test_no_route_reads_a_body_without_bound(running: Service, owner: Client) -> None:
     assert owner.tenant is not None
     with running.client(None, Role.PLATFORM) as platform:
-        for path in ("/tenants", f"/tenants/{owner.tenant.id}/tokens", "/token"):
+        for path in ("/tenants", f"/tenants/{owner.tenant.id}/tokens"):
             response = platform.post(
                 path, content=b'{"name":"' + b"x" * 200_000 + b'"}', headers={"Content-Type": "application/json"}
             )
             assert refused(response, 413) == "body_too_large"
 
 
-# Keys ----------------------------------------------------------------------------------------------------------------
-
-
-@pytest.fixture(scope="module")
-def api_key(running: Service, owner: Client) -> tuple[str, str]:
-    async def make(backends: Any) -> Any:
-        key, secret = await accounts.create_key(backends.control, owner.tenant, "test", (Role.WRITER,))
-        return key.id, secret
-
-    made: tuple[str, str] = running.with_backends(make)
-    return made
-
-
-def ask_token(running: Service, **request: Any) -> httpx.Response:
-    return httpx.post(f"{running.url}/api/v1/token", timeout=30, **request)
-
-
-def test_a_key_is_exchanged_by_form_json_and_basic(running: Service, api_key: tuple[str, str]) -> None:
-    grant = {"grant_type": "client_credentials"}
-    given = grant | {"client_id": api_key[0], "client_secret": api_key[1]}
-    for request in (
-        {"data": given},
-        {"json": given},
-        {"data": grant, "auth": api_key},
-        {"json": grant, "auth": api_key},
-    ):
-        response = ask_token(running, **request)
-        assert response.status_code == 200, response.text
-        answer = response.json()
-        assert (answer["token_type"], answer["expires_in"]) == ("Bearer", 900)
-        assert response.headers["Cache-Control"] == "no-store, no-transform"
-        with Client(running.url, answer["access_token"]) as writer:
-            writer.ingest({"action": "by.key"})
-            refused(writer.get("/logs"), 403)
-
-
-def test_a_wrong_secret_and_a_wrong_key_are_refused_alike(running: Service, api_key: tuple[str, str]) -> None:
-    answers = []
-    for key, secret in (
-        (api_key[0], "wrong"), ("ock_unknown", api_key[1]), ("", ""), (api_key[0], api_key[1] + "\0"),
-        ("x" * 5000, "\ud7ff"), ("$where", "1"),
-    ):  # fmt: skip
-        response = ask_token(
-            running, json={"grant_type": "client_credentials", "client_id": key, "client_secret": secret}
-        )
-        assert refused(response) == "invalid_client"
-        answers.append({name: value for name, value in response.json().items() if name != "request_id"})
-    assert all(answer == answers[0] for answer in answers)
-
-
-@pytest.mark.parametrize(
-    ("request_", "status"),
-    [
-        ({"data": {"grant_type": "password", "client_id": "a", "client_secret": "b"}}, 400),
-        ({"data": {"client_id": "a", "client_secret": "b"}}, 400),
-        ({"data": {"grant_type": "client_credentials"}}, 401),
-        ({"data": {"grant_type": "client_credentials"}, "headers": {"Authorization": "Basic !!!"}}, 401),
-        ({"data": {"grant_type": "client_credentials"}, "headers": {"Authorization": "Basic /w=="}}, 401),
-        ({"data": {f"f{n}": "x" for n in range(17)}}, 400),
-        ({"content": b"%ff%00=%", "headers": {"Content-Type": "application/x-www-form-urlencoded"}}, 400),
-        ({"content": b"\xff", "headers": {"Content-Type": "application/x-www-form-urlencoded"}}, 400),
-        ({"content": b"{", "headers": {"Content-Type": "application/json"}}, 400),
-        ({"content": b"[" * 10_000, "headers": {"Content-Type": "application/json"}}, 400),
-        ({"json": {"grant_type": ["client_credentials"]}}, 400),
-        ({"content": b"x", "headers": {"Content-Type": "text/plain"}}, 415),
-        ({}, 415),
-    ],
-    ids=str,
-)
-def test_a_bad_request_for_a_token_is_a_problem(running: Service, request_: dict[str, Any], status: int) -> None:
-    refused(ask_token(running, **request_), status)
-
-
-def test_a_revoked_keys_token_stops_within_five_seconds(running: Service, api_key: tuple[str, str]) -> None:
-    given = {"grant_type": "client_credentials", "client_id": api_key[0], "client_secret": api_key[1]}
-    token = ask_token(running, data=given).json()["access_token"]
-    with Client(running.url, token) as writer:
-        writer.ingest({"action": "before"})
-
-        async def revoke(backends: Any) -> None:
-            await backends.control.revoke(f"key:{api_key[0]}", instant.now_us())
-
-        running.with_backends(revoke)
-        deadline = time.monotonic() + 5
-        while (response := writer.post("/logs", json={"action": "x"})).status_code == 202:
-            assert time.monotonic() < deadline, "still let in"
-            time.sleep(0.1)
-        assert refused(response) == "token_revoked"
-    assert refused(ask_token(running, data=given)) == "invalid_client"
+# Revocation ---------------------------------------------------------------------------------------------------------
 
 
 def test_a_lone_token_is_revoked_by_its_id(running: Service, forge: Forge) -> None:

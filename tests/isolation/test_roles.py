@@ -60,6 +60,17 @@ def a_search(admin: Client) -> dict[str, str]:
     return {"search_id": admin.post("/searches", json=SEARCH["json"]).json()["id"]}
 
 
+def a_key(admin: Client) -> dict[str, str]:
+    return {"key_id": admin.post("/keys", json=KEY["json"]).json()["client_id"]}
+
+
+def a_set(admin: Client) -> dict[str, str]:
+    assert admin.put("/permission-sets/asked", json=SET["json"]).status_code == 200
+    return {"name": "asked"}
+
+
+KEY: Final = {"json": {"name": "asked", "roles": ["writer"]}}
+SET: Final = {"json": {"permissions": ["logs:view"]}}
 SEARCH: Final = {"json": {"name": "asked", "query": "action=asked"}}
 
 
@@ -92,6 +103,7 @@ ROWS: Final[dict[tuple[str, str], Row]] = {
     ("get", "/api/v1/logs/export"): Row("admin reader viewer"),
     ("get", "/api/v1/logs/stream"): Row("admin reader"),
     ("get", "/api/v1/logs/stats"): Row("admin reader viewer"),
+    ("get", "/api/v1/logs/completeness"): Row("admin reader"),
     ("get", "/api/v1/logs/{event_id}"): Row("admin reader viewer", 200, {"params": {"wait": "20"}}, an_event),
     ("get", "/api/v1/facets"): Row("admin reader"),
     ("put", "/api/v1/facets"): Row("admin", 200, {"json": {"facets": []}}),
@@ -117,6 +129,8 @@ ROWS: Final[dict[tuple[str, str], Row]] = {
     ("get", "/api/v1/catalogue/versions/{version}"): Row("admin writer reader", 404, made=no_version),
     ("get", "/api/v1/catalogue/openapi.json"): Row("admin writer reader"),
     ("post", "/api/v1/logs/index/bulk"): Row("admin", 200, {"json": {"ids": ["0" * 8]}}),
+    # A range in which there is nothing, and is no job of this tenant's yet.
+    ("post", "/api/v1/logs/index/reconcile"): Row("admin", 202, {"json": {"received_to": "1971-01-01T00:00:00Z"}}),
     ("post", "/api/v1/viewer-links"): Row(
         "admin reader", 201, {"json": {"filter": {"field": "user_id", "equals": "a"}}}
     ),
@@ -128,6 +142,15 @@ ROWS: Final[dict[tuple[str, str], Row]] = {
     ("post", "/api/v1/holds/{hold_id}/release"): Row("admin", 200, {"json": {"reason": "asked"}}, a_hold),
     # Its credentials are a key; whatever token comes along does not matter.
     ("post", "/api/v1/token"): Row("anyone", 400, {"json": {"grant_type": "x"}}),
+    ("post", "/api/v1/keys"): Row("admin", 201, KEY),
+    ("get", "/api/v1/keys"): Row("admin"),
+    ("get", "/api/v1/keys/{key_id}"): Row("admin", made=a_key),
+    ("patch", "/api/v1/keys/{key_id}"): Row("admin", 200, {"json": {"name": "other"}}, a_key),
+    ("post", "/api/v1/keys/{key_id}/rotate"): Row("admin", 200, {"json": {}}, a_key),
+    ("delete", "/api/v1/keys/{key_id}"): Row("admin", 204, made=a_key),
+    ("get", "/api/v1/permission-sets"): Row("admin"),
+    ("put", "/api/v1/permission-sets/{name}"): Row("admin", 200, SET, a_set),
+    ("delete", "/api/v1/permission-sets/{name}"): Row("admin", 204, made=a_set),
     ("get", "/api/v1/tenants"): Row("platform"),
     ("post", "/api/v1/tenants"): Row("platform", 201, {"json": {"name": "made"}}),
     ("get", "/api/v1/tenants/{tenant_id}"): Row("platform", made=the_tenant),

@@ -18,6 +18,7 @@ from core.jobs import EXPORT, Job, JobState
 from core.placement import place, read_alias, write_alias
 from tests import census
 from tests.flow.exports import done, done_export, link_of
+from tests.flow.jobs import ended
 from tests.service import Client, Service
 from tests.streams import Follower, Socket
 
@@ -239,6 +240,16 @@ def export(pair: Pair) -> None:
     assert (answer.status_code, answer.content) == (400, unknown.content)
 
 
+def completeness(pair: Pair) -> None:
+    """Counts one's own: both sent the same, and the other has more."""
+    pair.theirs.ingest({"action": "theirs alone"})
+    asked = {"from": "-1h", "interval": "1d"}
+    answer = silent(pair, pair.mine.get("/logs/completeness", params=asked)).json()
+    counted = [sum(each[name] for each in answer["intervals"]) for name in ("stored", "indexed", "due")]
+    assert counted == [EVENTS] * 3
+    assert answer["gaps"] == []
+
+
 SAVED: dict[str, Any] = {"name": "of the ledger", "query": "q=ledger"}
 
 
@@ -304,6 +315,14 @@ def reindex(pair: Pair) -> None:
     assert statuses == ["present", "not_found", "not_found", "not_found"]
     unknown = pair.mine.post("/logs/index/bulk", json={"ids": [str(uuid.uuid4())]}).json()["items"][0]
     assert answer.json()["items"][1] | {"id": ""} == unknown | {"id": ""}
+
+
+def reconcile(pair: Pair) -> None:
+    """Compares one's own events alone."""
+    pair.mine.complete()
+    job = silent(pair, pair.mine.post("/logs/index/reconcile", json={"received_from": "-1h"})).json()["job"]
+    result = ended(pair.mine, job["id"])["result"]
+    assert (result["compared"], result["left"]) == (EVENTS, 0)
 
 
 def viewer_links(pair: Pair) -> None:
@@ -382,6 +401,55 @@ def exchange_key(pair: Pair) -> None:
     assert silent(pair, pair.mine.post("/token", data=form)).status_code == 401
 
 
+KEY: dict[str, Any] = {"name": "of the ledger", "roles": ["writer"]}
+
+
+def make_key(pair: Pair) -> None:
+    """A key is one tenant's, whatever it is named: its tokens write there, and the other does not see it."""
+    made = silent(pair, pair.mine.post("/keys", json=KEY)).json()
+    assert pair.theirs.get(f"/keys/{made['client_id']}").status_code == 404
+    listed = pair.theirs.get("/keys", params={"limit": 1000}).json()["data"]
+    assert made["client_id"] not in [key["client_id"] for key in listed]
+    unknown = pair.theirs.post("/keys", json={"name": "x", "roles": ["mine-alone"]}, headers=REQUEST)
+    assert pair.mine.put("/permission-sets/mine-alone", json={"permissions": ["logs:view"]}).status_code == 200
+    answer = pair.theirs.post("/keys", json={"name": "x", "roles": ["mine-alone"]}, headers=REQUEST)
+    assert (answer.status_code, answer.content) == (422, unknown.content)
+
+
+def list_keys(pair: Pair) -> None:
+    theirs = pair.theirs.post("/keys", json=KEY).json()["client_id"]
+    listed = silent(pair, pair.mine.get("/keys", params={"limit": 1000}))
+    assert theirs not in listed.text
+    # Its id as a cursor is a place in one's own list and nothing more.
+    assert theirs not in silent(pair, pair.mine.get("/keys", params={"cursor": theirs})).text
+
+
+def of_a_key(method: str, path: str = "/keys/{}", **more: Any) -> Callable[[Pair], None]:
+    def check(pair: Pair) -> None:
+        theirs = pair.theirs.post("/keys", json=KEY).json()
+        unknown = pair.mine.request(method, path.format("ock_" + "0" * 24), headers=REQUEST, **more)
+        answer = silent(pair, pair.mine.request(method, path.format(theirs["client_id"]), headers=REQUEST, **more))
+        assert (answer.status_code, answer.content) == (404, unknown.content)
+        assert _comparable(answer) == _comparable(unknown)
+        record = pair.theirs.get(f"/keys/{theirs['client_id']}").json()
+        assert record == {name: value for name, value in theirs.items() if name != "client_secret"}
+
+    return check
+
+
+def permission_sets(pair: Pair) -> None:
+    """The same name may stand for different permissions; neither shows in the other."""
+    theirs, mine = ({"permissions": [name]} for name in ("logs:view", "catalogue:read"))
+    assert pair.theirs.put("/permission-sets/same", json=theirs).status_code == 200
+    assert "same" not in silent(pair, pair.mine.get("/permission-sets")).text
+    assert pair.mine.delete("/permission-sets/same").status_code == 404
+    assert silent(pair, pair.mine.put("/permission-sets/same", json=mine)).json()["permissions"] == ["catalogue:read"]
+    held = next(each for each in pair.theirs.get("/permission-sets").json()["data"] if each["name"] == "same")
+    assert held["permissions"] == ["logs:view"]
+    assert pair.mine.delete("/permission-sets/same").status_code == 204
+    assert pair.theirs.delete("/permission-sets/same").status_code == 204
+
+
 def create_tenant(pair: Pair) -> None:
     assert silent(pair, pair.mine.post("/tenants", json={"name": "third"})).status_code == 403
 
@@ -451,6 +519,7 @@ CASES: dict[tuple[str, str], Callable[[Pair], None]] = {
     ("get", "/api/v1/logs/stream"): follow,
     ("get", "/api/v1/logs/{event_id}"): read_one,
     ("get", "/api/v1/logs/stats"): count,
+    ("get", "/api/v1/logs/completeness"): completeness,
     ("get", "/api/v1/facets"): facets,
     ("put", "/api/v1/facets"): facets,
     ("post", "/api/v1/exports"): start_export,
@@ -468,6 +537,7 @@ CASES: dict[tuple[str, str], Callable[[Pair], None]] = {
     ("delete", "/api/v1/searches/{search_id}"): of_a_search("DELETE"),
     ("get", "/api/v1/searches/{search_id}/results"): run_search,
     ("post", "/api/v1/logs/index/bulk"): reindex,
+    ("post", "/api/v1/logs/index/reconcile"): reconcile,
     ("post", "/api/v1/viewer-links"): viewer_links,
     ("get", "/api/v1/viewer-links"): viewer_links,
     ("delete", "/api/v1/viewer-links/{link_id}"): viewer_links,
@@ -481,6 +551,15 @@ CASES: dict[tuple[str, str], Callable[[Pair], None]] = {
     ("get", "/api/v1/holds/{hold_id}"): holds,
     ("post", "/api/v1/holds/{hold_id}/release"): holds,
     ("post", "/api/v1/token"): exchange_key,
+    ("post", "/api/v1/keys"): make_key,
+    ("get", "/api/v1/keys"): list_keys,
+    ("get", "/api/v1/keys/{key_id}"): of_a_key("GET"),
+    ("patch", "/api/v1/keys/{key_id}"): of_a_key("PATCH", json={"name": "stolen"}),
+    ("post", "/api/v1/keys/{key_id}/rotate"): of_a_key("POST", "/keys/{}/rotate", json={}),
+    ("delete", "/api/v1/keys/{key_id}"): of_a_key("DELETE"),
+    ("get", "/api/v1/permission-sets"): permission_sets,
+    ("put", "/api/v1/permission-sets/{name}"): permission_sets,
+    ("delete", "/api/v1/permission-sets/{name}"): permission_sets,
     ("get", "/api/v1/tenants"): of_a_tenant("GET", "/tenants"),
     ("post", "/api/v1/tenants"): create_tenant,
     ("get", "/api/v1/tenants/{tenant_id}"): of_a_tenant("GET"),

@@ -11,7 +11,7 @@ from typing import Any
 import httpx
 import pytest
 
-from core import accounts
+from core import credentials
 from core.access import Role
 from infra.local.servers import free_port
 from tests.isolation.test_roles import ROWS
@@ -230,7 +230,7 @@ def test_a_link_ends_when_it_is_revoked(running: Service, log: Log, second: str)
 
 def test_a_link_ends_with_the_key_that_made_it(running: Service, log: Log) -> None:
     async def key(backends: Any) -> Any:
-        return await accounts.create_key(backends.control, log.admin.tenant, "portal", (Role.READER,))
+        return await credentials.create_key(backends.keys, log.admin.tenant, "portal", (Role.READER,))
 
     made_key, secret = running.with_backends(key)
     token = httpx.post(
@@ -242,7 +242,7 @@ def test_a_link_ends_with_the_key_that_made_it(running: Service, log: Log) -> No
         assert [each["id"] for each in maker.get("/viewer-links").json()["data"]] == [made["id"]]
         foreign = link(log.admin)
         assert maker.delete(f"/viewer-links/{foreign['id']}").status_code == 404
-    running.with_backends(lambda backends: backends.control.revoke(f"key:{made_key.id}", made_key.created_at))
+    assert log.admin.delete(f"/keys/{made_key.id}").status_code == 204
     ended(running.url, made["token"], "token_revoked")
 
 

@@ -11,6 +11,7 @@ from core.envelope import Header, Record, pack
 from core.event import decode_stored
 from core.ids import uuid7s
 from core.ports import (
+    Account,
     Hit,
     HitPage,
     IndexDocument,
@@ -24,6 +25,8 @@ from core.ports import (
     Stored,
     StorePage,
     StoreRow,
+    Tally,
+    Tombstone,
 )
 from core.query import EventQuery, Position
 from core.tenant import TenantScope
@@ -107,7 +110,7 @@ class Store(Failing):
 
 
 def stored(row: StoreRow) -> Stored:
-    return Stored(row.id, row.placement, row.timestamp, row.received_at, row.hash, row.body)
+    return Stored(row.id, row.placement, row.timestamp, row.received_at, row.hash, row.body, row.envelope)
 
 
 def ordered(events: list[Stored], query: EventQuery, after: Position | None) -> list[Stored]:
@@ -224,6 +227,44 @@ class Ledger(Failing):
 
     async def set_rebuilding(self, tenant_id: str, running: bool) -> None:
         (self.rebuilds.add if running else self.rebuilds.discard)(tenant_id)
+
+
+class Accounts(Failing):
+    def __init__(self) -> None:
+        super().__init__()
+        self.kept: dict[tuple[str, str, int], Account] = {}
+
+    async def write(self, accounts: Sequence[Account]) -> None:
+        self._try()
+        for each in accounts:
+            self.kept.setdefault((each.source, each.tenant_id, each.second), each)
+
+    def sum(self, tenant_id: str = TENANT) -> Tally:
+        return sum((each.tally for each in self.kept.values() if each.tenant_id == tenant_id), Tally())
+
+
+class Graves(Failing):
+    """Tombstones."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.all: dict[str, Tombstone] = {}
+        self.asked: list[int] = []
+
+    async def put(self, tombstone: Tombstone) -> None:
+        self._try()
+        self.all[tombstone.id] = tombstone
+
+    async def get(self, tombstone_id: str) -> Tombstone | None:
+        return self.all.get(tombstone_id)
+
+    async def standing(self, since: int) -> list[Tombstone]:
+        self._try()
+        self.asked.append(since)
+        return [each for each in self.all.values() if each.standing_since is not None and each.standing_since >= since]
+
+    async def remove(self, tombstone_id: str) -> None:
+        self.all.pop(tombstone_id, None)
 
 
 class Queue(Failing):

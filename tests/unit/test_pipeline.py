@@ -14,8 +14,23 @@ from consumer.reach import RETRY_AFTER
 from core import telemetry
 from core.envelope import Record
 from core.errors import Blocked, Unavailable, UndecodableEnvelope
-from core.ports import OutboxEntry
-from tests.unit.ports import AT, TENANT, Index, Ledger, Outbox, Parking, Store, anything, envelope, record
+from core.ports import OutboxEntry, Person, Tally, Tombstone
+from core.ports.accounts import SECOND
+from core.tombstones import TombstoneSource
+from tests.unit.ports import (
+    AT,
+    TENANT,
+    Accounts,
+    Graves,
+    Index,
+    Ledger,
+    Outbox,
+    Parking,
+    Store,
+    anything,
+    envelope,
+    record,
+)
 
 OTHER = "bbbbbbbb"
 
@@ -28,10 +43,12 @@ class World:
     def __init__(self) -> None:
         self.now = 0.0
         self.store, self.index, self.parking = Store(), Index(), Parking()
-        self.outbox, self.ledger = Outbox(), Ledger()
+        self.outbox, self.ledger, self.accounts, self.graves = Outbox(), Ledger(), Accounts(), Graves()
         self.pipeline = Pipeline(
             store=anything(self.store), index=anything(self.index), parking=anything(self.parking),
-            outbox=anything(self.outbox), ledger=anything(self.ledger), index_patience=60.0, clock=lambda: self.now,
+            outbox=anything(self.outbox), ledger=anything(self.ledger), accounts=anything(self.accounts),
+            tombstones=TombstoneSource(anything(self.graves), lambda: self.now), index_patience=60.0,
+            clock=lambda: self.now,
         )  # fmt: skip
 
     async def take(self, *bodies: bytes) -> list[Exception | None]:
@@ -250,3 +267,93 @@ async def test_a_dead_index_is_not_asked_for_each_tenant(world: World) -> None:
     world.index.fail = None
     world.now += 60
     assert await drain.run() == 20
+
+
+async def test_the_books_say_what_became_of_each_event(world: World) -> None:
+    first, again = record(1, content=b"c", event_id=X1), record(2, content=b"c", event_id=X1)
+    conflict, unstorable = record(3, content=b"other", event_id=X1), record(4)
+    world.store.refuses.add(id_of(unstorable))
+    await world.take(envelope(1, first, record(5, tenant_id=OTHER)))
+    assert world.accounts.sum() == world.accounts.sum(OTHER) == Tally(1)
+    no_event = Record(TENANT, "202605", b'{"action":"x"}')
+    await world.take(envelope(2, again, conflict, unstorable, no_event, record(6), record(60_000_007)))
+    assert world.accounts.sum() == Tally(7, duplicates=1, parked=3)
+    assert world.accounts.sum().due == len([row for row in world.store.rows.values() if row.tenant_id == TENANT])
+    seconds = {second for source, _, second in world.accounts.kept if source == "p-2"}
+    assert seconds == {AT // SECOND * SECOND, AT // SECOND * SECOND + 60 * SECOND}
+
+
+async def test_what_comes_again_is_in_the_books_once_and_no_retry(world: World) -> None:
+    """Also when the store has it and the books have not: the consumer was killed in between."""
+    world.ledger.fail = world.accounts.fail = Unavailable("store")
+    message = envelope(1, record(1), record(2, content=b"c", event_id=X1), record(3, content=b"c", event_id=X1))
+    with pytest.raises(Unavailable):
+        await world.take(message)
+    assert len(world.store.rows) == 2
+    world.ledger.fail = world.accounts.fail = None
+    await world.take(message)
+    await world.take(message)
+    assert world.accounts.sum() == Tally(3, duplicates=1)
+
+
+async def test_nothing_is_receipted_before_it_is_in_the_books(world: World) -> None:
+    world.accounts.fail = Unavailable("store")
+    with pytest.raises(Unavailable):
+        await world.take(envelope(1, record(1)))
+    assert world.ledger.receipts == []
+    world.accounts.fail, world.index.fail = None, Unavailable("index")
+    await world.take(envelope(1, record(1, event_id=X1)))
+    assert world.accounts.kept == {}  # it comes again
+
+
+def by(user_id: str, n: int, tenant_id: str = TENANT) -> Record:
+    made = record(n, tenant_id=tenant_id)
+    return Record(made.tenant_id, made.placement, made.body[:-1] + f',"user_id":"{user_id}"}}'.encode(), None)
+
+
+async def test_what_is_of_a_deleted_tenant_is_dropped_and_its_receipt_tells_of_the_others_alone(world: World) -> None:
+    await world.graves.put(Tombstone(TENANT, TENANT, "j", "op", AT, standing_since=AT))
+    kept = record(2, tenant_id=OTHER)
+    broken = Record(TENANT, "202605", b"{not an event")
+    before = telemetry.REGISTRY.get_sample_value("ocelot_consumed_total", {"outcome": "erased"}) or 0
+    assert await world.take(envelope(1, record(1), kept, broken), envelope(2, record(3))) == [None, None]
+    assert [row.body for row in world.store.rows.values()] == [kept.body]
+    assert [*world.index.documents.values()] == [kept.body]
+    assert world.parked() == []
+    assert [receipt.events for receipt in world.ledger.receipts] == [{OTHER: 1}, {}]
+    assert telemetry.REGISTRY.get_sample_value("ocelot_consumed_total", {"outcome": "erased"}) == before + 3
+
+
+async def test_what_an_erased_person_did_before_is_dropped_and_nothing_else(world: World) -> None:
+    person = Person.of("ana", AT + 10)
+    await world.graves.put(Tombstone("j1", TENANT, "j1", "op", AT, person, standing_since=AT))
+    await world.graves.put(Tombstone("j2", TENANT, "j2", "op", AT, Person.of("eve", AT + 5), standing_since=AT))
+    sent = [by("ana", 9), by("ana", 10), by("ben", 1), by("ana", 1, OTHER), record(1), by("eve", 5), by("eve", 4)]
+    await world.take(envelope(1, *sent))
+    assert {row.body for row in world.store.rows.values()} == {each.body for each in sent[1:6]}
+    assert [receipt.events for receipt in world.ledger.receipts] == [{TENANT: 4, OTHER: 1}]
+
+
+async def test_a_tombstone_holds_for_every_batch_two_seconds_later(world: World) -> None:
+    await world.take(envelope(1, record(1)))
+    await world.graves.put(Tombstone(TENANT, TENANT, "j", "op", AT, standing_since=AT))
+    world.now += 1.9
+    await world.take(envelope(2, record(2)))
+    assert world.graves.asked == [0], "read for each batch"
+    world.now += 0.1
+    await world.take(envelope(3, record(3)))
+    assert len(world.store.rows) == 2
+    # A store that does not say what is deleted is not asked to take events either.
+    world.now += 2
+    world.graves.fail = Unavailable("store")
+    with pytest.raises(Unavailable):
+        await world.take(envelope(4, record(4)))
+    world.graves.fail = None
+    await world.take(envelope(4, record(4)))
+    assert len(world.store.rows) == 2
+    # Those that are there are asked for once in a while alone, and then one that went is forgotten.
+    assert world.graves.asked[1:] == [0, AT - 60_000_000]
+    await world.graves.remove(TENANT)
+    world.now += 599
+    await world.take(envelope(5, record(5)))
+    assert len(world.store.rows) == 3

@@ -6,6 +6,7 @@ import asyncio
 import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -14,7 +15,8 @@ from starlette.types import Receive, Scope, Send
 from uvicorn import Config
 from uvicorn.server import ServerState
 
-from api.protocol import BoundedProtocol
+from api.bodies import WHOLE
+from api.protocol import BoundedProtocol, OneWrite
 
 GET = b"GET /a HTTP/1.1\r\nHost: x\r\n\r\n"
 POST = b"POST /a HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
@@ -37,7 +39,7 @@ async def echo(scope: Scope, receive: Receive, send: Send) -> None:
         await asyncio.sleep(0.5)
         await send({"type": "websocket.send", "text": "word"})
         return
-    body = b""
+    body, whole = b"", WHOLE in scope
     while (message := await receive())["type"] == "http.request":
         body += message["body"]
         if not message.get("more_body"):
@@ -45,7 +47,11 @@ async def echo(scope: Scope, receive: Receive, send: Send) -> None:
     if scope["path"] == "/slow":
         await asyncio.sleep(0.5)
     answer = b"answer %d" % len(body)
+    if scope["path"] == "/whole":
+        answer = b"whole" if whole else b"parts"
     await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"%d" % len(answer))]})
+    if scope["path"] == "/late":
+        await asyncio.sleep(0.5)
     await send({"type": "http.response.body", "body": answer})
 
 
@@ -161,3 +167,36 @@ async def test_an_answer_under_way_is_completed_before_the_end() -> None:
 async def test_a_websocket_is_left_alone() -> None:
     async with serving(Swift) as port, websockets.connect(f"ws://127.0.0.1:{port}/a") as socket:
         assert await socket.recv() == "word"
+
+
+async def test_head_and_body_leave_in_one_write_and_a_late_body_does_not_hold_its_head() -> None:
+    sent: list[bytes] = []
+    transport: Any = SimpleNamespace(write=sent.append, close=lambda: sent.append(b"closed"), is_closing=lambda: False)
+    answer = OneWrite(transport, asyncio.get_running_loop())
+    for piece in (b"head,", b"body,", b"more"):
+        answer.write(piece)
+    assert sent == [b"head,body,", b"more"]
+    OneWrite(transport, asyncio.get_running_loop()).write(b"alone")
+    await asyncio.sleep(0)
+    assert sent[2:] == [b"alone"]
+    cut = OneWrite(transport, asyncio.get_running_loop())
+    cut.write(b"head")
+    cut.close()
+    await asyncio.sleep(0)
+    assert sent[3:] == [b"head", b"closed"]
+    async with connected() as (reader, writer):
+        writer.write(b"GET /late HTTP/1.1\r\nHost: x\r\n\r\n")
+        async with asyncio.timeout(0.4):
+            assert (await reader.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 200 ")
+        assert await reader.readexactly(len(b"answer 0")) == b"answer 0"
+
+
+async def test_a_body_that_came_with_its_head_is_known_to_be_whole() -> None:
+    head = b"POST /whole HTTP/1.1\r\nHost: x\r\nContent-Length: 4\r\n\r\n"
+    async with connected() as (reader, writer):
+        writer.write(head + b"abcd")
+        assert (await reader.readuntil(b"whole")).startswith(b"HTTP/1.1 200 ")
+        writer.write(head + b"ab")
+        await asyncio.sleep(0.1)
+        writer.write(b"cd")
+        assert (await reader.readuntil(b"parts")).startswith(b"HTTP/1.1 200 ")

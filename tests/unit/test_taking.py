@@ -7,7 +7,6 @@ import gzip
 import json
 import zlib
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Any
 
 import msgspec
@@ -19,10 +18,10 @@ from starlette.requests import Request
 
 from api import bodies
 from api.bodies import Admission
-from core import accounts, event, instant
+from core import event, instant
 from core.bulk import MAX_EVENTS, Bulk, Form
 from core.envelope import Record
-from core.errors import Conflict, Invalid, InvalidEvent, Overloaded, TooLarge, Unauthenticated
+from core.errors import Invalid, InvalidEvent, Overloaded, TooLarge
 from core.masking import mask, mask_all
 from core.prepare import Entry, decoded, encoded, entries_at_once, slices, stamped
 from core.splitting import split
@@ -320,6 +319,20 @@ async def test_a_body_that_stops_coming_gives_up_its_place(monkeypatch: pytest.M
     assert admission.in_flight == 0
 
 
+async def test_a_body_that_is_whole_is_read_as_it_is_and_within_the_same_bounds() -> None:
+    scope = {"type": "http", "headers": [], bodies.WHOLE: True}
+    assert await bodies.read(Request(scope, SlowBody(b"}")), LIMIT) == b"}"
+    with pytest.raises(TooLarge):
+        await bodies.read(Request(scope, SlowBody(b"}")), 0)
+
+    async def gone() -> dict[str, Any]:
+        return {"type": "http.disconnect"}
+
+    with pytest.raises(Invalid) as raised:
+        await bodies.read(Request(scope, gone), LIMIT)
+    assert raised.value.code == "client_disconnected"
+
+
 async def test_a_slow_body_that_goes_on_is_read_whole(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(bodies, "STALL_SECONDS", 0.4)
     body = SlowBody(*[b" "] * 8, b"{", b"}", pause=0.1)
@@ -342,50 +355,3 @@ def test_admission_bounds_what_is_in_flight_and_lets_a_lone_request_in() -> None
         with pytest.raises(ZeroDivisionError), admission.admit("b", 1):
             raise ZeroDivisionError
     assert admission.in_flight == 0
-
-
-# Accounts ------------------------------------------------------------------------------------------------------------
-
-
-class Control:
-    """Tenants and keys in memory."""
-
-    def __init__(self) -> None:
-        self.keys: dict[str, Any] = {}
-        self.made: list[Tenant] = []
-
-    async def create_tenant(self, tenant: Tenant) -> None:
-        if tenant.id in [made.id for made in self.made]:
-            raise Conflict("exists")
-        self.made.append(tenant)
-
-    async def create_key(self, key: Any) -> None:
-        self.keys[key.id] = key
-
-    async def key(self, key_id: str) -> Any:
-        return self.keys.get(key_id)
-
-
-async def test_a_keys_secret_is_shown_once_and_never_kept() -> None:
-    control: Any = Control()
-    tenant = await accounts.create_tenant(control, "Acme")
-    key, secret = await accounts.create_key(control, tenant, "first", ())
-    assert secret.startswith("ocs_")
-    assert key.id.startswith("ock_")
-    assert secret not in repr(vars(control))
-    assert secret.encode() not in key.secret_hash
-    assert await accounts.authenticate(control, key.id, secret) is key
-    for key_id, wrong in ((key.id, secret + "x"), (key.id, ""), ("ock_x", secret), (key.id, "\ud800"), ("", "")):
-        with pytest.raises(Unauthenticated) as refused:
-            await accounts.authenticate(control, key_id, wrong)
-        assert refused.value.code == "invalid_client"
-    control.keys[key.id] = replace(key, revoked_at=1)
-    with pytest.raises(Unauthenticated):
-        await accounts.authenticate(control, key.id, secret)
-
-
-async def test_tenants_have_secrets_of_their_own_that_are_not_shown() -> None:
-    control: Any = Control()
-    tenants = [await accounts.create_tenant(control, "same name") for _ in range(20)]
-    assert len({tenant.id for tenant in tenants}) == len({tenant.secret for tenant in tenants}) == 20
-    assert all(len(tenant.secret) == 32 and "secret" not in repr(tenant) for tenant in tenants)

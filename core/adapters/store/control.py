@@ -1,4 +1,4 @@
-"""Tenants and keys in MongoDB: `Control`."""
+"""Tenants and revocations in MongoDB: `Control`."""
 
 from __future__ import annotations
 
@@ -7,21 +7,21 @@ from typing import Final
 from beanie import init_beanie
 
 from core.adapters.store.binding import create, own
-from core.adapters.store.client import BULK_DEADLINE, Database, store_calls
+from core.adapters.store.client import BULK_DEADLINE, Collection, Database, store_calls
 from core.adapters.store.documents import (
     FacetRecord,
-    KeyDocument,
     RevocationDocument,
     TenantDocument,
     facet_records,
     facets_of,
 )
+from core.adapters.store.indexes import KEYS
 from core.adapters.store.upserts import upsert
 from core.facets import Facets
-from core.ports import AccessSnapshot, ApiKey
+from core.networks import network
+from core.ports import AccessSnapshot
 from core.tenant import Tenant
 
-KEY_SUBJECT: Final = "key:"
 _SETTABLE: Final = {
     "name",
     "status",
@@ -31,26 +31,25 @@ _SETTABLE: Final = {
     "masking",
     "access_audit",
     "quarantine",
+    "permission_sets",
 }
 
 
 class MongoControl:
-    """The collections `tenants`, `keys` and `revocations`. Made by `open`."""
+    """The collections `tenants` and `revocations`, and of `keys` their networks. Made by `open`."""
 
-    def __init__(
-        self, tenants: type[TenantDocument], keys: type[KeyDocument], revocations: type[RevocationDocument]
-    ) -> None:
+    def __init__(self, tenants: type[TenantDocument], revocations: type[RevocationDocument], keys: Collection) -> None:
         self._tenants = tenants
-        self._keys = keys
         self._revocations = revocations
+        self._keys = keys
 
     @classmethod
     async def open(cls, database: Database) -> MongoControl:
         """Beanie binds a document class to one database: each opening binds classes of its own."""
-        tenants, keys, revocations = own(TenantDocument), own(KeyDocument), own(RevocationDocument)
+        tenants, revocations = own(TenantDocument), own(RevocationDocument)
         with store_calls(BULK_DEADLINE):
-            await init_beanie(database=database, document_models=[tenants, keys, revocations])
-        return cls(tenants, keys, revocations)
+            await init_beanie(database=database, document_models=[tenants, revocations])
+        return cls(tenants, revocations, database[KEYS])
 
     async def create_tenant(self, tenant: Tenant) -> None:
         await create(self._tenants.of(tenant), "a tenant with this id exists")
@@ -99,31 +98,20 @@ class MongoControl:
             )
         return changed.matched_count == 1
 
-    async def create_key(self, key: ApiKey) -> None:
-        await create(self._keys.of(key), "a key with this id exists")
-
-    async def key(self, key_id: str) -> ApiKey | None:
-        with store_calls():
-            found = await self._keys.get(key_id)
-        return None if found is None else found.key()
-
     async def revoke(self, name: str, at: int, *, expires_at: int | None = None) -> None:
-        key_id = name.removeprefix(KEY_SUBJECT)
         with store_calls():
-            # The revocation first: it is what every check reads.
             revocations = self._revocations.get_motor_collection()
             await upsert(revocations, name, {"$setOnInsert": {"at": at, "expires_at": expires_at}})
             # What has expired is refused for that: every process would read it every other second for nothing.
             await revocations.delete_many({"expires_at": {"$gte": 0, "$lt": at}})
-            if key_id != name:
-                await self._keys.get_motor_collection().update_one(
-                    {"_id": key_id, "revoked_at": None}, {"$set": {"revoked_at": at}}
-                )
 
     async def snapshot(self) -> AccessSnapshot:
         with store_calls():
             tenants = await self._tenants.find_all().to_list()
             revoked = await self._revocations.find_all().to_list()
+            bound = await self._keys.find({"bound": True}, {"networks": 1}).to_list(None)
         return AccessSnapshot(
-            {document.id: document.tenant() for document in tenants}, frozenset(document.id for document in revoked)
+            {document.id: document.tenant() for document in tenants},
+            frozenset(document.id for document in revoked),
+            {f"key:{key['_id']}": tuple(map(network, key["networks"])) for key in bound},
         )

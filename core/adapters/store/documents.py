@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
-from typing import Annotated, Any, ClassVar, Final
+from typing import Any, ClassVar, Final
 
-from beanie import Document, Indexed
+from beanie import Document
 from pydantic import BaseModel, model_validator
 from pymongo import ASCENDING
 
+from core.access import Permission
 from core.facets import Facet, Facets, FacetType
 from core.placement import Period, Placement
-from core.ports import ApiKey, SavedSearch
+from core.ports import SavedSearch
 from core.tenant import Tenant, TenantStatus
 from core.tenant_settings import DEFAULT_RETENTION_DAYS, AccessAudit, MaskAction, MaskBy, MaskingRule, Quotas
 
@@ -45,9 +46,11 @@ class MaskingRecord(BaseModel):
     action: MaskAction
 
 
+_PERMISSIONS: Final = frozenset(permission.value for permission in Permission)
 _BEFORE: Final[dict[str, Any]] = {
     "facets": (),
     "facet_serial": 0,
+    "permission_sets": {},
     "retention_days": DEFAULT_RETENTION_DAYS,
     "quotas": {},
     "masking": (),
@@ -67,6 +70,7 @@ class TenantDocument(Document):
     placements: list[PlacementRecord]
     facets: tuple[FacetRecord, ...]
     facet_serial: int
+    permission_sets: dict[str, list[str]]
     retention_days: int
     quotas: QuotasRecord
     masking: tuple[MaskingRecord, ...]
@@ -94,6 +98,7 @@ class TenantDocument(Document):
             placements=[PlacementRecord(since=p.since, period=p.period) for p in tenant.placements],
             facets=facet_records(tenant.facets),
             facet_serial=tenant.facets.serial,
+            permission_sets={name: sorted(held) for name, held in tenant.permission_sets.items()},
             retention_days=tenant.retention_days,
             quotas=QuotasRecord(**asdict(tenant.quotas)),
             masking=tuple(MaskingRecord(by=r.by, match=r.match, action=r.action) for r in tenant.masking),
@@ -111,6 +116,7 @@ class TenantDocument(Document):
             status=self.status,
             placements=tuple(Placement(p.since, p.period) for p in self.placements),
             facets=facets_of(self.facets, self.facet_serial),
+            permission_sets=_permission_sets(self.permission_sets),
             retention_days=self.retention_days,
             quotas=Quotas(**self.quotas.model_dump()),
             masking=tuple(MaskingRule(r.by, r.match, r.action) for r in self.masking),
@@ -118,6 +124,11 @@ class TenantDocument(Document):
             quarantine=self.quarantine,
             revision=self.revision,
         )
+
+
+def _permission_sets(records: Mapping[str, list[str]]) -> dict[str, frozenset[Permission]]:
+    """Without permissions that a newer version has written and this one does not know."""
+    return {name: frozenset(Permission(p) for p in held if p in _PERMISSIONS) for name, held in records.items()}
 
 
 def facet_records(facets: Facets) -> tuple[FacetRecord, ...]:
@@ -128,44 +139,8 @@ def facets_of(records: Sequence[FacetRecord], serial: int) -> Facets:
     return Facets(tuple(Facet(r.name, r.path, r.type, r.slot, r.serial) for r in records), serial)
 
 
-class KeyDocument(Document):
-    id: str  # type: ignore[assignment]
-    tenant_id: Annotated[str, Indexed()]
-    name: str
-    roles: list[str]
-    secret_hash: bytes
-    created_at: int
-    revoked_at: int | None = None
-
-    class Settings:
-        name = "keys"
-
-    @classmethod
-    def of(cls, key: ApiKey) -> KeyDocument:
-        return cls(
-            id=key.id,
-            tenant_id=key.tenant_id,
-            name=key.name,
-            roles=list(key.roles),
-            secret_hash=key.secret_hash,
-            created_at=key.created_at,
-            revoked_at=key.revoked_at,
-        )
-
-    def key(self) -> ApiKey:
-        return ApiKey(
-            id=self.id,
-            tenant_id=self.tenant_id,
-            name=self.name,
-            roles=tuple(self.roles),
-            secret_hash=bytes(self.secret_hash),
-            created_at=self.created_at,
-            revoked_at=self.revoked_at,
-        )
-
-
 class RevocationDocument(Document):
-    """A subject (`key:<id>`) or a token's id that no longer counts; of no more use once it would have expired."""
+    """A subject, a secret's name or a token's id that no longer counts; of no more use once it would have expired."""
 
     id: str  # type: ignore[assignment]
     at: int

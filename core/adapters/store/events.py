@@ -22,6 +22,8 @@ from core.query import EventQuery, Position, Range
 from core.tenant import TenantScope
 
 FETCHES_AT_ONCE: Final = 8
+_IDS: Final = 2000
+"""Ids in a batch."""
 
 
 class MongoEventStore:
@@ -86,20 +88,42 @@ class MongoEventStore:
             found = await self._events.find(asked, dict.fromkeys(fields, 1)).limit(bound + 1).to_list(None)
         return None if len(found) > bound else found
 
-    async def count(self, scope: TenantScope) -> int:
-        with store_calls():
-            return await self._events.count_documents({"tenant_id": scope.tenant_id})
+    async def count(self, scope: TenantScope, *, start: int = 0, end: int | None = None) -> int:
+        asked: BsonMap = {"tenant_id": scope.tenant_id}
+        if start or end is not None:
+            asked |= _within(start, END_OF_TIME if end is None else end)
+        with store_calls(BULK_DEADLINE):
+            return await self._events.count_documents(asked)
+
+    async def by_envelope(self, scope: TenantScope, *, start: int, end: int) -> dict[str, int]:
+        asked = {"tenant_id": scope.tenant_id} | _within(start, end)
+        counting: list[BsonMap] = [{"$match": asked}, {"$group": {"_id": "$envelope", "n": {"$sum": 1}}}]
+        with store_calls(BULK_DEADLINE):
+            return {d["_id"]: int(d["n"]) for d in await self._events.aggregate(counting).to_list(None)}
+
+    async def ids(self, scope: TenantScope, *, start: int, end: int) -> AsyncIterator[list[Position]]:
+        order = pages.Order("received_at", descending=False)
+        span = (start, min(end, END_OF_TIME))
+        reader = pages.Reader(
+            self._events, {"tenant_id": scope.tenant_id}, order, span, fields=pages.BARE, made=pages.bare_of
+        )
+        async for batch in self._batches(reader, _IDS):
+            yield [order.position(event) for event in batch]
 
     async def scan(
         self, scope: TenantScope, *, start: int, end: int, descending: bool = True, batch: int = 500
     ) -> AsyncIterator[list[Stored]]:
+        order = pages.Order("received_at", descending)
+        reader = pages.Reader(self._events, {"tenant_id": scope.tenant_id}, order, (start, min(end, END_OF_TIME)))
+        async for found in self._batches(reader, batch):
+            yield found
+
+    async def _batches(self, reader: pages.Reader, batch: int) -> AsyncIterator[list[Stored]]:
         """Each batch is a query of its own from where the last one ended: no cursor is held between them.
 
         A window is sized by how densely the last batch lay, so that a server that scans a window scans about two
         batches.
         """
-        order = pages.Order("received_at", descending)
-        reader = pages.Reader(self._events, {"tenant_id": scope.tenant_id}, order, (start, min(end, END_OF_TIME)))
         after: Position | None = None
         span = FIRST_SPAN
         while True:
@@ -109,7 +133,7 @@ class MongoEventStore:
                 yield found
             if len(found) < batch:
                 return
-            after = order.position(found[-1])
+            after = reader.order.position(found[-1])
             span = max(1, 2 * abs(found[0].received_at - after.us))
 
     async def drain(
@@ -126,3 +150,7 @@ class MongoEventStore:
 
     async def ping(self) -> None:
         await ping(self._database)
+
+
+def _within(start: int, end: int) -> BsonMap:
+    return {"received_at": {"$gte": start, "$lt": end}}

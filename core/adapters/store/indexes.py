@@ -9,6 +9,8 @@ from pymongo import ASCENDING, IndexModel
 from core.adapters.store.client import BULK_DEADLINE, Database, store_calls
 
 EVENTS: Final = "events"
+ACCOUNTS: Final = "accounts"
+HOLES: Final = "holes"
 PARKED: Final = "parked"
 OUTBOX: Final = "outbox"
 RECEIPTS: Final = "receipts"
@@ -16,19 +18,29 @@ PRODUCERS: Final = "producers"
 REBUILDS: Final = "rebuilds"
 JOBS: Final = "jobs"
 VIEWERS: Final = "viewers"
+KEYS: Final = "keys"
 CATALOGUES: Final = "catalogues"
 CATALOGUE_HEADS: Final = "catalogue_heads"
+USAGE: Final = "usage"
+PROCESSES: Final = "processes"
+KEY_QUOTAS: Final = "key_quotas"
 HOLDS: Final = "holds"
+TOMBSTONES: Final = "tombstones"
 SEGMENTS: Final = "segments"
 
 _INDEXES: Final = {
     EVENTS: (("tenant_id", "timestamp", "_id"), ("tenant_id", "received_at", "_id")),
-    PARKED: (("tenant_id", "parked_at"), ("parked_at",)),
+    ACCOUNTS: (("tenant_id", "second"),),
+    HOLES: (("before",),),
+    PARKED: (("tenant_id", "parked_at"), ("parked_at",), ("tenant_id", "received_at")),
     OUTBOX: (("tenant_id", "received_at"),),
     RECEIPTS: (("producer", "sequence"), ("done_at",)),
     CATALOGUES: (("tenant_id", "version"),),
     VIEWERS: (("tenant_id", "_id"),),
+    KEYS: (("tenant_id", "_id"), ("bound",)),
+    USAGE: (("shared_at",), ("expires_at",)),
     HOLDS: (("tenant_id", "_id"),),
+    TOMBSTONES: (("standing_since",),),
     SEGMENTS: (("tenant_id", "first_at", "first_id"), ("restored_until",)),
     JOBS: (("due_at",), ("expires_at",), ("tenant_id", "kind", "_id")),
 }

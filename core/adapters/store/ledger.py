@@ -8,9 +8,10 @@ from typing import Final
 
 from core import instant
 from core.adapters.store.client import BULK_DEADLINE, BsonMap, Database, chunks, store_calls
+from core.adapters.store.holes import Holes, Stretch
 from core.adapters.store.indexes import OUTBOX, PRODUCERS, REBUILDS, RECEIPTS
 from core.adapters.store.upserts import insert_once, upsert
-from core.ports import Heartbeat, Rebuilding, Receipt
+from core.ports import Heartbeat, Hole, Rebuilding, Receipt
 
 SILENT_AFTER: Final = 60 * 1_000_000
 """Microseconds without a sign of life after which a complete producer counts as gone."""
@@ -41,7 +42,7 @@ class _Producer:
 
 
 class MongoLedger:
-    """The collections `receipts`, `producers` and `rebuilds`.
+    """The collections `receipts`, `producers`, `rebuilds` and `holes`.
 
     The watermark, and why it never claims too much. A producer gives an envelope its sequence when it seals it, sends
     it, and says 202 when the queue has it: an event accepted before T is in an envelope that was sealed before T.
@@ -71,6 +72,7 @@ class MongoLedger:
         self._producers = database[PRODUCERS]
         self._outbox = database[OUTBOX]
         self._rebuilds = database[REBUILDS]
+        self._holes = Holes(database)
         self._clock = clock
 
     async def beat(self, heartbeat: Heartbeat) -> None:
@@ -111,9 +113,17 @@ class MongoLedger:
     async def give_up(self, silent_since: int) -> None:
         for producer in await self._known():
             if not producer.complete and producer.seen_at < silent_since:
+                await self._holes.give_up(_open(producer))
                 with store_calls():
                     # Only what was known to be sealed: a receipt that names a later one opens the hole again.
                     await self._producers.update_one({"_id": producer.id}, {"$max": {"frontier": producer.sealed}})
+
+    async def holes(self, start: int, end: int, limit: int) -> list[Hole]:
+        found = await self._holes.given_up(start, end, limit)
+        for producer in await self._known():
+            if not producer.complete and len(found) < limit:
+                found += [h for h in await self._holes.missing(_open(producer)) if h.after < end and h.before > start]
+        return found[:limit]
 
     async def complete_through(self, tenant_id: str) -> int | None:
         producers = await self._known()
@@ -206,6 +216,12 @@ class MongoLedger:
         with store_calls(BULK_DEADLINE):
             found = await self._outbox.find(own, {"received_at": 1}).sort([("received_at", 1)]).limit(1).to_list(None)
         return found[0]["received_at"] if found else None
+
+
+def _open(producer: _Producer) -> Stretch:
+    """All that the producer has sealed and that is not settled."""
+    first, voided, after = producer.frontier + 1, producer.voided, producer.frontier_at
+    return Stretch(producer.id, first, producer.sealed, voided, after, producer.seen_at)
 
 
 def _beside(tenant_id: str) -> str:

@@ -41,6 +41,11 @@ class MongoOutbox:
             for chunk in chunks([*event_ids]):
                 await self._outbox.delete_many({"_id": {"$in": list(chunk)}})
 
+    async def waiting(self, tenant_id: str, start: int, end: int) -> int:
+        within = {"tenant_id": tenant_id, "received_at": {"$gte": start, "$lt": end}}
+        with store_calls(BULK_DEADLINE):
+            return await self._outbox.count_documents(within)
+
     async def size(self) -> int:
         with store_calls():
             return await self._outbox.estimated_document_count()

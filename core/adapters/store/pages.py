@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from typing import Final
 
 from pymongo.errors import OperationFailure, PyMongoError
@@ -13,8 +14,8 @@ from core.errors import Unavailable, UnboundedQuery
 from core.ports import Stored, StorePage
 from core.query import Position
 
-STORED: Final = dict.fromkeys(("placement", "timestamp", "received_at", "hash", "body"), 1)
-WHOLE: Final = STORED | {"content": 1, "envelope": 1}
+STORED: Final = dict.fromkeys(("placement", "timestamp", "received_at", "hash", "body", "envelope"), 1)
+WHOLE: Final = STORED | {"content": 1}
 COUNT_DEADLINE: Final = 2.0
 """Seconds that counting may add to a page; past them `total` is a lower bound."""
 
@@ -63,6 +64,14 @@ def stored_of(document: BsonMap) -> Stored:
     )
 
 
+BARE: Final = {"received_at": 1}
+
+
+def bare_of(document: BsonMap) -> Stored:
+    """An event of which only the id and `received_at` were asked for."""
+    return Stored(document["_id"], "", 0, int(document["received_at"]), b"", b"")
+
+
 @dataclass(frozen=True, slots=True)
 class Reader:
     """The events of the filter `base` whose `order.field` lies in `span`, `[start, end)` in microseconds."""
@@ -72,6 +81,8 @@ class Reader:
     order: Order
     span: tuple[int, int]
     deadline: float = DEADLINE
+    fields: BsonMap = field(default_factory=lambda: STORED)
+    made: Callable[[BsonMap], Stored] = stored_of
 
     @property
     def filters(self) -> bool:
@@ -122,12 +133,14 @@ class Reader:
     async def _more(self, found: list[Stored], bounds: BsonMap, limit: int) -> None:
         left = limit - len(found)
         if self.filters:
-            first: list[BsonMap] = [{"$sort": dict(self.order.sort)}, {"$limit": left}, {"$project": STORED}]
+            first: list[BsonMap] = [{"$sort": dict(self.order.sort)}, {"$limit": left}, {"$project": self.fields}]
             documents = await self.events.aggregate(self._matching(bounds) + first).to_list(None)
         else:
             [within] = self._matching(bounds)
-            documents = await self.events.find(within["$match"], STORED).sort(self.order.sort).limit(left).to_list(None)
-        found.extend(map(stored_of, documents))
+            documents = (
+                await self.events.find(within["$match"], self.fields).sort(self.order.sort).limit(left).to_list(None)
+            )
+        found.extend(map(self.made, documents))
 
     async def _count(self, bound: int) -> int | None:
         """How many match, counted up to one past `bound`; None when that takes too long.

@@ -10,6 +10,7 @@ from core.adapters.store.client import BULK_DEADLINE, BsonMap, Database, store_c
 from core.adapters.store.indexes import PARKED
 from core.adapters.store.upserts import upsert
 from core.ports import Parked
+from core.ports.pending import NOT_INDEXABLE
 
 
 class MongoParking:
@@ -29,6 +30,11 @@ class MongoParking:
         with store_calls(BULK_DEADLINE):
             cursor = self._parked.find(asked).sort([("parked_at", -1), ("_id", -1)]).limit(limit)
             return [_parked(document) for document in await cursor.to_list(None)]
+
+    async def unindexed(self, tenant_id: str, start: int, end: int) -> int:
+        within = {"tenant_id": tenant_id, "received_at": {"$gte": start, "$lt": end}, "reason": NOT_INDEXABLE}
+        with store_calls(BULK_DEADLINE):
+            return await self._parked.count_documents(within)
 
     async def get(self, parked_id: str) -> Parked | None:
         with store_calls():
@@ -52,6 +58,7 @@ def _first(item: Parked) -> BsonMap:
         "content": None if item.content is None else Binary(item.content),
         "envelope": item.envelope,
         "parked_at": item.parked_at,
+        **({} if item.received_at is None else {"received_at": item.received_at}),
     }
 
 
@@ -69,4 +76,5 @@ def _parked(document: BsonMap) -> Parked:
         envelope=document["envelope"],
         attempts=document["attempts"],
         parked_at=document["parked_at"],
+        received_at=document.get("received_at"),
     )

@@ -1,0 +1,251 @@
+"""All quotas of one process: what each request may use, without asking anybody.
+
+A tenant without quotas costs a look into a table and three additions a request.
+"""
+
+from __future__ import annotations
+
+import time
+import uuid
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from itertools import count
+from typing import Final
+
+from core import telemetry
+from core.access import Permission
+from core.errors import QuotaExceeded
+from core.limits.meter import DAY, READS, Meter, Tally
+from core.ports.usage import Part
+from core.tenant import Tenant
+from core.tenant_settings import UNLIMITED, Quotas
+
+STALE_AFTER: Final = 2.0
+"""Seconds after which what a process knows of the others is too old: then it takes its share alone."""
+IDLE: Final = 120.0
+"""Seconds after which a meter that nobody uses is dropped: its buckets are full by then."""
+_ONE: Final = (1, 0, 0)
+_EVER: Final = 1 << 62
+# What bills as a read.
+_READING: Final = frozenset({Permission.READ, Permission.VIEW})
+# Whoever manages a tenant is let in with its quotas used up: to revoke the key that does it, say.
+_EXEMPT: Final = frozenset({Permission.MANAGE, Permission.PLATFORM})
+Fields = list[tuple[bytes, bytes]]
+
+
+class Limiter:
+    """The meters of a process, which `process` names for ever. `clock` is monotonic, `wall` since 1970, in seconds."""
+
+    def __init__(
+        self, clock: Callable[[], float] = time.monotonic, wall: Callable[[], float] = time.time, process: str = ""
+    ) -> None:
+        self.process = process or uuid.uuid4().hex
+        self.key_quotas: Mapping[str, Quotas] = {}
+        """By the subject of a key's tokens."""
+        self.quotas_of: Callable[[str], Quotas] = lambda tenant_id: UNLIMITED
+        """The quotas of a tenant that only others have served so far."""
+        self._clock = clock
+        self._wall = wall
+        self._tenants: dict[str, Meter] = {}
+        self._keys: dict[tuple[str, str], Meter] = {}
+        self._closed: list[tuple[Meter, Tally, float]] = []
+        """Of days that are over: requests under way may still give back."""
+        self._numbers = count()
+        self._share = self._alone = 1.0
+        self._synced_at = clock()
+        self._day = 0
+        self._day_ends = 0.0
+        self._roll()
+
+    def use(self, tenant: Tenant, actor: str, permission: Permission) -> Use:
+        """What a request is about to use; `enter` lets it in."""
+        now = self._clock()
+        if self._wall() >= self._day_ends:
+            self._roll()
+        meter = self._tenants.get(tenant.id)
+        if meter is None:
+            meter = self._tenants[tenant.id] = Meter(tenant.id, "", self._tally(), now)
+        if meter.quotas is not tenant.quotas:
+            meter.adopt(tenant.quotas, now)
+        meter.used_at = now
+        meters: tuple[Meter, ...] = (meter,)
+        if self.key_quotas and (quotas := self.key_quotas.get(actor)) is not None:
+            meters = (meter, self._key_meter(tenant.id, actor, quotas, now))
+        return Use(self, meters, permission)
+
+    def share(self, now: float) -> float:
+        """The part of each quota that is this process's to use up: all of it while it knows what the others do."""
+        return self._share if now - self._synced_at <= STALE_AFTER else self._alone
+
+    def check(self, meters: Iterable[Meter], amounts: tuple[int, int, int]) -> None:
+        """Raise `QuotaExceeded` unless each meter has room."""
+        now = self._clock()
+        share = self.share(now)
+        midnight = self._day_ends - self._wall()
+        for meter in meters:
+            meter.check(amounts, now, share, midnight)
+
+    def fields(self, meters: Iterable[Meter]) -> Fields:
+        """`RateLimit-Policy` with every quota, `RateLimit` with the one of which least is left; [] without quotas."""
+        limited = [meter for meter in meters if meter.policies]
+        if not limited:
+            return []
+        now = self._clock()
+        share = self.share(now)
+        midnight = self._day_ends - self._wall()
+        _, name, left, seconds = min(meter.tightest(now, share, midnight) for meter in limited)
+        policies = b", ".join(meter.policies for meter in limited)
+        return [(b"ratelimit-policy", policies), (b"ratelimit", f'"{name}";r={left};t={seconds}'.encode())]
+
+    # What the processes tell each other: see `core.limits.sharing`.
+
+    def dirty(self, *, limited: bool) -> list[tuple[Meter, Tally]]:
+        """The tallies that have changed since they were recorded, of meters with quotas or of those without."""
+        now = self._clock()
+        if self._wall() >= self._day_ends:
+            self._roll()
+        self._drop_idle(now)
+        current = [(meter, meter.tally) for meter in self._meters()]
+        closed = [(meter, tally) for meter, tally, _ in self._closed]
+        return [(meter, tally) for meter, tally in current + closed if meter.is_limited is limited and tally.is_dirty]
+
+    def parts(self, dirty: Iterable[tuple[Meter, Tally]]) -> list[Part]:
+        at = int(self._wall() * 1_000_000)
+        return [meter.part(tally, at) for meter, tally in dirty]
+
+    def recorded(self, dirty: Iterable[tuple[Meter, Tally]], parts: Iterable[Part]) -> None:
+        """The parts made of these are durable."""
+        for (meter, tally), part in zip(dirty, parts, strict=True):
+            amounts = part.amounts
+            tally.recorded = (amounts.requests, amounts.events, amounts.bytes, amounts.reads)
+            if meter.tally is tally:
+                meter.synced = tally.recorded
+
+    def learn(self, parts: Iterable[Part], stale_before: int, capped: Callable[[str], bool]) -> None:
+        """Take note of other processes' parts; `capped` tells of a process whether it had been out of reach."""
+        now = self._clock()
+        own = f"{self.process}-"
+        for part in parts:
+            if (meter := self._known(part, now)) is None:
+                continue
+            if not part.name.startswith(own):
+                meter.learn(part, stale_before, capped=capped(part.name.rpartition("-")[0]))
+            elif part.day == meter.tally.day and part.name != meter.tally.name:
+                meter.learn(part, _EVER, capped=True)  # of a meter that was dropped: it counts for the day alone
+        for meter in self._meters():
+            meter.is_new = False
+
+    def synced(self, at: float, share: float, alone: float) -> None:
+        """All that was known at the moment `at` has been exchanged; `alone` is the share once that is too old."""
+        self._synced_at, self._share, self._alone = at, share, alone
+
+    def _known(self, part: Part, now: float) -> Meter | None:
+        """The meter of the part's account; one with quotas is made, so that the first request knows of the others."""
+        quotas = self.key_quotas.get(part.key) if part.key else self.quotas_of(part.tenant_id)
+        name = part.tenant_id, part.key
+        found = self._keys.get(name) if part.key else self._tenants.get(part.tenant_id)
+        if found is None and quotas is not None and quotas != UNLIMITED:
+            if part.key:
+                return self._key_meter(part.tenant_id, part.key, quotas, now)
+            found = self._tenants[part.tenant_id] = Meter(part.tenant_id, "", self._tally(), now)
+            found.adopt(quotas, now)
+        return found
+
+    def _key_meter(self, tenant_id: str, key: str, quotas: Quotas, now: float) -> Meter:
+        meter = self._keys.get((tenant_id, key))
+        if meter is None:
+            meter = self._keys[tenant_id, key] = Meter(tenant_id, key, self._tally(), now)
+        if meter.quotas is not quotas:
+            meter.adopt(quotas, now)
+        meter.used_at = now
+        return meter
+
+    def _meters(self) -> Iterator[Meter]:
+        yield from self._tenants.values()
+        yield from self._keys.values()
+
+    def _tally(self) -> Tally:
+        # A name of its own each time: a meter that was dropped and comes again must not begin its part anew.
+        return Tally(self._day, f"{self.process}-{next(self._numbers)}")
+
+    def _roll(self) -> None:
+        """Begin the day that it is by now."""
+        self._day = int(self._wall() // DAY)
+        self._day_ends = (self._day + 1.0) * DAY
+        now = self._clock()
+        for meter in self._meters():
+            self._closed.append((meter, meter.tally, now))
+            meter.roll(self._tally())
+
+    def _drop_idle(self, now: float) -> None:
+        self._closed = [each for each in self._closed if each[1].is_dirty or now - each[2] < IDLE]
+        for name in [name for name, meter in self._tenants.items() if _is_idle(meter, now)]:
+            del self._tenants[name]
+        for key in [key for key, meter in self._keys.items() if _is_idle(meter, now)]:
+            del self._keys[key]
+
+
+def _is_idle(meter: Meter, now: float) -> bool:
+    """Whether nothing is lost with the meter: all is recorded and paid, and no day's count has to be known again."""
+    return (
+        now - meter.used_at > IDLE
+        and not (meter.tally.is_dirty or meter.day_quotas)
+        and not any(bucket.wait(bucket.rate, now, 1.0) for bucket in meter.buckets)
+    )
+
+
+class Use:
+    """What one request uses."""
+
+    __slots__ = ("_limiter", "_meters", "_permission", "_taken", "_tallies")
+
+    def __init__(self, limiter: Limiter, meters: tuple[Meter, ...], permission: Permission) -> None:
+        self._limiter = limiter
+        self._meters = meters
+        self._permission = permission
+        self._taken = (0, 0)
+        self._tallies: tuple[Tally, ...] = ()
+
+    def enter(self) -> None:
+        """Let the request in, or raise `QuotaExceeded`."""
+        if self._permission not in _EXEMPT:
+            self._take(_ONE)
+
+    @property
+    def is_limited(self) -> bool:
+        return len(self._meters) > 1 or self._meters[0].policies != b""
+
+    def check(self, amounts: tuple[int, int, int] = (0, 1, 1)) -> None:
+        """Raise `QuotaExceeded` when there is no room for so much (by measure); least of all for any event."""
+        try:
+            self._limiter.check(self._meters, amounts)
+        except QuotaExceeded as error:
+            telemetry.QUOTA_REFUSALS.labels(error.policy).inc()
+            raise
+
+    def take(self, events: int, size: int) -> None:
+        """Use so much for what is about to be sent, once a request, or raise `QuotaExceeded` and use nothing."""
+        self._take((0, events, size))
+        self._taken = events, size
+        self._tallies = tuple(meter.tally for meter in self._meters)
+
+    def give_back(self, events: int | None = None, size: int | None = None) -> None:
+        """Of what was taken, so much was not accepted after all; by default nothing was."""
+        events, size = self._taken[0] if events is None else events, self._taken[1] if size is None else size
+        for meter, tally in zip(self._meters, self._tallies, strict=False):
+            meter.give_back(tally, events, size)
+
+    def answered(self, status: int) -> None:
+        """Count a read that was answered."""
+        if self._permission in _READING and status < 400:
+            for meter in self._meters:
+                meter.tally.counts[READS] += 1
+
+    def fields(self) -> Fields:
+        """The header fields of the answer."""
+        return self._limiter.fields(self._meters) if self.is_limited else []
+
+    def _take(self, amounts: tuple[int, int, int]) -> None:
+        if self.is_limited:
+            self.check(amounts)
+        for meter in self._meters:
+            meter.take(amounts)

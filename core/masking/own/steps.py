@@ -1,0 +1,84 @@
+"""Where a walk is in the rules by path, and which rule a member's name alone calls for.
+
+Both answers are remembered: the same names come in each event.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from typing import Any, Final
+
+from core.masking.escapes import unescape
+from core.masking.own.names import plain_name
+from core.masking.own.paths import Segment
+from core.masking.own.program import Program
+
+NO_RULE: Final = 1 << 30
+"""Greater than any rule's number: the smaller of two goes first."""
+_REMEMBERED: Final = 8192
+_LONGEST: Final = 128
+
+States = frozenset[tuple[int, int]]
+"""For each path that may still lead somewhere from here: its rule, and how many of its segments led here."""
+NOWHERE: Final[States] = frozenset()
+
+
+class Steps:
+    """Of one program."""
+
+    def __init__(self, program: Program) -> None:
+        self._paths = program.paths
+        self._keys = program.keys
+        self._named: dict[bytes, int] = {}
+        self._taken: dict[tuple[States, bytes | None, int], tuple[States, int]] = {}
+        # Items beyond the greatest index that a path names are all alike.
+        indexes = [segment.index for path in self._paths.values() for segment in path if segment.index is not None]
+        self._alike = max(indexes, default=-1) + 1
+
+    def begin(self, rules: Collection[int]) -> States:
+        """At an event, with these rules alone."""
+        return frozenset((rule, 0) for rule in self._paths if rule in rules)
+
+    def of_name(self, raw: bytes) -> int:
+        """The first rule by key for a name as written between its quotes, or `NO_RULE`."""
+        rule = self._named.get(raw)
+        if rule is None:
+            name = plain_name(unescape(raw))
+            rule = next((rule for rule, takes in self._keys if takes(name)), NO_RULE)
+            if len(raw) <= _LONGEST:  # a hostile event may bring any number of names of any length
+                _make_room(self._named)
+                self._named[raw] = rule
+        return rule
+
+    def into(self, states: States, raw: bytes | None, index: int = 0) -> tuple[States, int]:
+        """The states at a member by its name as written, or at an item (None) by its index, and the first rule by path
+        that ends there, or `NO_RULE`."""
+        key = (states, raw, min(index, self._alike))
+        found = self._taken.get(key)
+        if found is None:
+            found = self._into(states, None if raw is None else unescape(raw), index)
+            if raw is None or len(raw) <= _LONGEST:
+                _make_room(self._taken)
+                self._taken[key] = found
+        return found
+
+    def _into(self, states: States, name: bytes | None, index: int) -> tuple[States, int]:
+        onward: set[tuple[int, int]] = set()
+        first = NO_RULE
+        for rule, at in states:
+            path = self._paths[rule]
+            segment: Segment = path[at]
+            if segment.anywhere:
+                onward.add((rule, at))
+            if not segment.takes(name, index):
+                continue
+            if at + 1 == len(path):
+                first = min(first, rule)
+            else:
+                onward.add((rule, at + 1))
+        return frozenset(onward) or NOWHERE, first
+
+
+def _make_room(cache: dict[Any, Any]) -> None:
+    if len(cache) >= _REMEMBERED:
+        cache.clear()

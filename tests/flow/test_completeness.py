@@ -1,0 +1,117 @@
+"""Completeness over HTTP: it agrees with what was sent, names what is taken away by hand, and reconciling closes it."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from typing import Any
+
+from pymongo import MongoClient
+
+from core import instant
+from core.placement import place
+from core.tenant import for_system
+from core.wiring import Backends
+from tests import census
+from tests.flow.jobs import ended
+from tests.service import ROOT, Client, Service
+
+
+def report(client: Client, **asked: str) -> dict[str, Any]:
+    answer = client.get("/logs/completeness", params={"from": "-5m", "interval": "1s", **asked})
+    assert answer.status_code == 200, answer.text
+    found: dict[str, Any] = answer.json()
+    return found
+
+
+def totals(found: dict[str, Any]) -> dict[str, int]:
+    names = ("accepted", "duplicates", "parked", "quarantined", "due", "stored", "indexed")
+    return {name: sum(each[name] for each in found["intervals"]) for name in names}
+
+
+def settled(client: Client, state: str, timeout: float = 60) -> dict[str, Any]:
+    """The report once every interval with an event is closed and the whole has this state."""
+    deadline = time.monotonic() + timeout
+    while True:
+        found = report(client)
+        is_open = any(each["state"] == "open" and each["accepted"] for each in found["intervals"])
+        if found["state"] == state and not is_open:
+            return found
+        assert time.monotonic() < deadline, found
+        time.sleep(0.3)
+
+
+def test_what_was_sent_is_counted_and_what_is_taken_away_is_named(running: Service, tenant: Client) -> None:
+    assert tenant.tenant is not None
+    scope = for_system(tenant.tenant.id, "test")
+    keyed = [{"action": "sent", "user_id": f"u{n}", "idempotency_key": f"k{n}"} for n in range(40)]
+    ids = [item["id"] for item in tenant.post("/logs/bulk", json=keyed).json()["items"]]
+    tenant.post("/logs/bulk", json=[*keyed[:5], {"action": "other", "idempotency_key": "k9"}])
+    tenant.complete()
+    found = settled(tenant, "agrees")
+    figures = totals(found)
+    assert figures.pop("parked") + figures.pop("quarantined") == 1
+    assert figures == {"accepted": 46, "duplicates": 5, "due": 40, "stored": 40, "indexed": 40}
+    assert (found["gaps"], found["next_from"]) == ([], None)
+
+    lost, left = ids[3:5], ids[20:22]
+    with MongoClient[Any](running.environment["MONGODB_URL"]) as client:
+        client[running.environment["MONGODB_DATABASE"]]["events"].delete_many({"_id": {"$in": left}})
+
+    async def unindex(backends: Backends) -> int:
+        assert tenant.tenant is not None
+        removed = await backends.index.remove(scope, place(tenant.tenant.placements, instant.now_us()), lost)
+        await backends.index.refresh(scope)
+        return removed
+
+    assert running.with_backends(unindex) == 2
+    [gap] = settled(tenant, "differs")["gaps"]
+    assert (sorted(gap["not_indexed"]), sorted(gap["not_stored"])) == (sorted(lost), sorted(left))
+    assert [(each["due"], each["stored"]) for each in gap["envelopes"]] == [(40, 38)]
+    assert not gap["cut"]
+
+    job = ended(tenant, tenant.post("/logs/index/reconcile", json={}).json()["job"]["id"])
+    assert (job["state"], job["result"]["left"], job["result"]["indexed"], job["result"]["removed"]) == (
+        "done",
+        4,
+        0,
+        0,
+    )
+    assert reconcile(tenant, "--dry-run") == (3, 4)
+    told = reconcile(tenant)
+    assert told == (0, 4)
+    assert reconcile(tenant, "--from", "-1h") == (0, 0)
+    held = census.take(running, tenant)
+    assert sorted(held.stored) == sorted(held.indexed) == sorted({*ids} - {*left})
+    [gap] = settled(tenant, "differs")["gaps"]  # what the store has lost is lost
+    assert (gap["not_indexed"], gap["not_stored"], len(gap["envelopes"])) == ([], [], 1)
+
+
+def reconcile(client: Client, *options: str) -> tuple[int, int]:
+    """The command's exit code, and how many ids it names."""
+    command = [sys.executable, "-c", "from cli.main import app; app()", "reconcile", *options]
+    environment = {"OCELOT_URL": str(client.base_url).removesuffix("/api/v1/"), "OCELOT_TOKEN": str(client.token)}
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=120)
+    assert done.stderr == ""
+    return done.returncode, sum(line.startswith("  not ") for line in done.stdout.splitlines())
+
+
+def test_a_bad_request_is_refused(tenant: Client) -> None:
+    for asked, code in (
+        ({"from": "x"}, "invalid_query"),
+        ({"from": "now", "to": "-1h"}, "invalid_query"),
+        ({"interval": "7m"}, "invalid_query"),
+        ({"from": "-30d", "interval": "1s"}, "too_many_buckets"),
+        ({"action": "x"}, "invalid_query"),
+    ):
+        answer = tenant.get("/logs/completeness", params=asked)
+        assert (answer.status_code, answer.json()["code"]) == (400, code)
+    for body in (
+        {"dry_run": "perhaps"},
+        {"received_from": "x"},
+        {"ids": ["a"]},
+        {"received_from": "now", "received_to": "-1h"},
+    ):
+        answer = tenant.post("/logs/index/reconcile", json=body)
+        assert (answer.status_code, answer.json()["code"]) == (422, "invalid_request")
