@@ -104,7 +104,7 @@ class Call:
                 raise
 
     async def _write(self, rule: Rule, outcome: Outcome | None, told: Mapping[str, Any]) -> str | None:
-        tenant = await self._whose()
+        tenant = await self._whose(rule)
         if tenant is None:
             if outcome != "success" and self.claims is None:
                 return None  # nobody's: no good token told who
@@ -112,16 +112,19 @@ class Call:
             raise Unavailable("access audit")
         return await self.state.trail.write(tenant, self.access(rule, outcome, told))
 
-    async def _whose(self) -> Tenant | None:
+    async def _whose(self, rule: Rule) -> Tenant | None:
         """The tenant in whose log the call belongs; the platform's own for what is no living tenant's."""
         claims = self.claims
         tenant = self.tenant
+        is_platforms = claims is not None and claims.tenant_id is None
+        if is_platforms and rule.outlives_tenant:
+            return await self.state.snapshots.tenant(PLATFORM_TENANT)
         if tenant is None and claims is not None:
             named = claims.tenant_id or self.scope.get("path_params", {}).get("tenant_id", PLATFORM_TENANT)
             tenant = await self.state.snapshots.tenant(named)
         if tenant is not None and tenant.status is not TenantStatus.DELETING:
             return tenant
-        if claims is not None and claims.tenant_id is None:
+        if is_platforms:
             return await self.state.snapshots.tenant(PLATFORM_TENANT)
         return None
 

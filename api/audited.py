@@ -25,6 +25,8 @@ class When(Enum):
 class Rule:
     action: str
     when: When = When.AFTER
+    outlives_tenant: bool = False
+    """Of a platform administrator's call: it belongs into the platform's log, since the tenant's goes."""
 
     @property
     def noun(self) -> str:
@@ -80,6 +82,15 @@ RULES: Final[dict[tuple[str, str], Rule]] = {
     ("DELETE", "/permission-sets/{name}"): _around("permission_set.delete"),
     ("GET", "/logs/completeness"): _read("completeness.read"),
     ("POST", "/logs/index/reconcile"): _around("index.reconcile"),
+    ("GET", "/masking"): _read("masking.read"),
+    ("PUT", "/masking"): _around("masking.update"),
+    ("POST", "/masking/preview"): _read("masking.preview"),
+    ("GET", "/usage"): _read("usage.read"),
+    ("GET", "/tenants/{tenant_id}/usage"): _read("usage.read"),
+    ("GET", "/keys/{key_id}/quotas"): _read("key.read"),
+    ("PUT", "/keys/{key_id}/quotas"): _around("key.update"),
+    ("DELETE", "/tenants/{tenant_id}"): Rule("ocelot.tenant.delete", When.AROUND, outlives_tenant=True),
+    ("GET", "/tenants/{tenant_id}/deletion"): Rule("ocelot.tenant.read", outlives_tenant=True),
     ("GET", "/facets"): _read("facets.read"),
     ("PUT", "/facets"): _around("facets.update"),
     ("GET", "/searches"): _read("search.list"),
@@ -119,8 +130,8 @@ PUBLIC: Final[dict[tuple[str, str], str]] = {
 """Routes without a token, whose calls are nobody's and tell nothing of anybody; each with the reason."""
 CREDENTIALS: Final = frozenset({"link"})
 """Parameters of paths that let in whoever knows them: they are not told."""
-SECRET_BODIES: Final = frozenset({("POST", "/token")})
-"""Routes whose bodies are credentials."""
+SECRET_BODIES: Final = frozenset({("POST", "/token"), ("POST", "/masking/preview")})
+"""Routes whose bodies are credentials, or an event that is not masked yet."""
 
 
 def describe_audit(schema: dict[str, Any]) -> None:

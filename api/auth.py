@@ -9,6 +9,7 @@ from starlette.requests import HTTPConnection, Request
 
 from api import audit
 from api.client import Proxies
+from api.external import ExternalTokens
 from api.tokens import Expired, TokenVerifier
 from core import networks
 from core.access import Permission, permissions_of
@@ -57,11 +58,13 @@ class Authenticator:
         snapshots: Snapshots,
         limiter: Limiter | None = None,
         proxies: Proxies | None = None,
+        external: ExternalTokens | None = None,
     ) -> None:
         self._verifier = verifier
         self._snapshots = snapshots
         self._limiter = limiter or Limiter()
         self._proxies = proxies or Proxies()
+        self._external = external
 
     async def tenant_access(self, request: Request, permission: Permission) -> Access:
         """The caller's access to the tenant of its own token, and a request of its quotas used.
@@ -119,8 +122,12 @@ class Authenticator:
         return await self._checked(request, bearer_of(request))
 
     async def _checked(self, connection: HTTPConnection, token: str) -> Claims:
+        claims = None
         try:
-            claims = self._verifier.verify(token)
+            if self._external is not None and not self._verifier.known(token):
+                claims = await self._external.verify(token)
+            if claims is None:
+                claims = self._verifier.verify(token)
         except Expired as error:
             audit.seen(error.claims)
             raise

@@ -25,8 +25,9 @@ from api.bodies import Admission
 from api.client import Proxies
 from api.direct import Direct, Route
 from api.exports import ExportSlots
+from api.external import open_issuers
 from api.middleware import Envelope, unforeseen
-from api.openapi import describe_permissions, extra_schemas, without_the_frameworks_own
+from api.openapi import describe_limits, describe_permissions, extra_schemas, without_the_frameworks_own
 from api.packing import Packing
 from api.problems import problem, problem_of
 from api.protocol import BoundedProtocol, Server
@@ -35,6 +36,7 @@ from api.routes import (
     catalogue,
     changes,
     completeness,
+    deletion,
     docs,
     export,
     exports,
@@ -43,7 +45,9 @@ from api.routes import (
     jobs,
     keys,
     logs,
+    masking,
     permission_sets,
+    quotas,
     reindex,
     searches,
     searching,
@@ -52,6 +56,7 @@ from api.routes import (
     stream,
     tenants,
     token,
+    usage,
     viewers,
 )
 from api.state import State
@@ -96,10 +101,14 @@ _ROUTERS = (
     jobs.router,
     changes.router,
     facets.router,
+    masking.router,
     token.router,
     keys.router,
     permission_sets.router,
     tenants.router,
+    deletion.router,
+    usage.router,
+    quotas.router,
     access.router,
     service.router,
     docs.router,
@@ -168,6 +177,7 @@ def _lifespan(settings: Settings) -> Callable[[FastAPI], Any]:
                 asyncio.create_task(state.snapshots.refresh_forever()),
                 asyncio.create_task(state.catalogues.refresh_forever()),
                 asyncio.create_task(_beat_forever(state)),
+                *([asyncio.create_task(state.external.refresh_forever())] if state.external else []),
                 asyncio.create_task(state.sharing.run_forever()),
             ]
             # What was made until now stays: a full collection took 50 ms to walk over it, in which nobody was served.
@@ -197,14 +207,17 @@ def _state(settings: Settings, backends: Backends, key: SigningKey) -> State:
     search = Search(backends.store, backends.index, backends.ledger, total_bound=settings.total_bound)
     catalogues = CatalogueCache(backends.catalogues)
     snapshots = Snapshots(backends.control)
+    snapshots.when_gone(verifier.forget)
     proxies = Proxies(settings.proxy_networks)
+    external = open_issuers(settings.issuers, settings.issuer, settings.audience)
     limiter = Limiter()
     limiter.quotas_of = snapshots.quotas
     return State(
         settings=settings,
         backends=backends,
         snapshots=snapshots,
-        authenticator=Authenticator(verifier, snapshots, limiter, proxies),
+        authenticator=Authenticator(verifier, snapshots, limiter, proxies, external),
+        external=external,
         proxies=proxies,
         issuer=TokenIssuer(key, settings.issuer, settings.audience),
         admission=Admission(settings.max_in_flight_bytes, settings.max_tenant_in_flight_bytes),
@@ -273,6 +286,7 @@ def _openapi(app: FastAPI) -> Callable[[], dict[str, Any]]:
             without_the_frameworks_own(schema)
             describe_permissions(schema)
             describe_audit(schema)
+            describe_limits(schema)
             components["schemas"] = {**extra_schemas(), **components.get("schemas", {})}
             components["securitySchemes"] = {"token": {"type": "http", "scheme": "bearer", "bearerFormat": "JWT"}}
             schema["security"] = [{"token": []}]
@@ -289,6 +303,7 @@ def serve() -> None:
     try:
         settings = load()
         SigningKey(signing_key_pem(settings, SigningKey.generate))
+        open_issuers(settings.issuers, settings.issuer, settings.audience)
     except (BadSettings, ValueError) as error:
         raise SystemExit(f"ocelot api: {error}") from None
     telemetry.configure_logging(settings.log_level)

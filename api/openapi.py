@@ -14,9 +14,11 @@ from api.schemas.facets import FacetsIn
 from api.schemas.holds import HoldIn, ReleaseIn
 from api.schemas.jobs import ExportIn
 from api.schemas.keys import KeyChangeIn, NewKeyIn, PermissionSetIn, RotateIn
+from api.schemas.masking import MaskingIn, PreviewIn
 from api.schemas.reindex import ReconcileIn, ReindexIn
 from api.schemas.searches import SavedSearchIn, SearchIn
 from api.schemas.tenants import TenantIn, TenantPatchIn, TenantSettingsIn
+from api.schemas.usage import KeyQuotasIn
 from api.schemas.viewers import ViewerLinkIn
 from core.access import ROLE_PERMISSIONS, Permission, Role
 from core.event import KEYWORD_FIELDS
@@ -26,6 +28,23 @@ from core.stats_request import DEFAULT_TOP
 
 _Parameter = dict[str, Any]
 _PERMISSION: Final = "x-permission"
+
+_UNMETERED: Final = frozenset({"none", Permission.MANAGE.value, Permission.PLATFORM.value})
+_RATE_LIMITS: Final[dict[str, Any]] = {
+    "RateLimit-Policy": {
+        "description": "The quotas that the request comes under, where the tenant or its key has some.",
+        "schema": {"type": "string"},
+        "example": '"tenant-events-second";q=500;w=1;qu="events"',
+    },
+    "RateLimit": {
+        "description": "The one of which least is left: `r` units, which must do for `t` seconds.",
+        "schema": {"type": "string"},
+        "example": '"tenant-events-second";r=41;t=1',
+    },
+}
+_RETRY_AFTER: Final[dict[str, Any]] = {
+    "Retry-After": {"description": "Seconds to wait.", "schema": {"type": "integer"}, "example": 1}
+}
 
 
 def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
@@ -61,6 +80,19 @@ def describe_permissions(schema: dict[str, Any]) -> None:
         if len(roles) == 1:
             told = f"Needs `{permission.value}`, which the role `{roles[0]}` has."
         operation["description"] = f"{operation.get('description', '')}\n\n{told}".strip()
+
+
+def describe_limits(schema: dict[str, Any]) -> None:
+    """Say of each operation that uses a tenant's quotas that it may be refused for them, and which fields tell."""
+    for operation in (operation for found in schema["paths"].values() for operation in found.values()):
+        if operation.get(_PERMISSION, "none") in _UNMETERED:
+            continue
+        responses = operation["responses"]
+        refused = responses.setdefault("429", problems(429)[429])
+        for status, response in responses.items():
+            if status.startswith("2"):
+                response.setdefault("headers", {}).update(_RATE_LIMITS)
+        refused["headers"] = {**_RATE_LIMITS, **_RETRY_AFTER}
 
 
 def answer(status: int, example: object, kind: str = "application/json") -> dict[int | str, dict[str, Any]]:
@@ -107,10 +139,13 @@ _BODIES: Final[tuple[type[BaseModel], ...]] = (
     CatalogueIn,
     ExportIn,
     FacetsIn,
+    KeyQuotasIn,
     HoldIn,
     KeyChangeIn,
+    MaskingIn,
     NewKeyIn,
     PermissionSetIn,
+    PreviewIn,
     ReconcileIn,
     ReindexIn,
     ReleaseIn,

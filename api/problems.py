@@ -110,6 +110,6 @@ def problem_of(error: Exception, request_id: str, *, extra: Mapping[str, Any] | 
     if error.errors:
         more["errors"] = [msgspec.to_builtins(fault) for fault in error.errors]
     if isinstance(error, QuotaExceeded):
-        more["violated-policies"] = [error.policy]  # as draft-ietf-httpapi-ratelimit-headers has it
+        more["violated-policies"] = error.policies  # as draft-ietf-httpapi-ratelimit-headers has it
     detail = error.public if isinstance(error, Unavailable) else error.message
     return problem(status, error.code, detail, request_id, extra=more, headers=headers)

@@ -12,6 +12,7 @@ from api.auth import Authenticator
 from api.bodies import Admission
 from api.client import Proxies
 from api.exports import ExportSlots
+from api.external import ExternalTokens
 from api.tokens import TokenIssuer
 from core.audit import Trail
 from core.catalogue import CatalogueCache
@@ -36,6 +37,7 @@ class State:
     authenticator: Authenticator
     issuer: TokenIssuer
     proxies: Proxies
+    external: ExternalTokens | None
     admission: Admission
     commit: GroupCommit
     trail: Trail

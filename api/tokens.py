@@ -11,7 +11,7 @@ import hashlib
 import time
 import uuid
 from collections import OrderedDict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from typing import Any, Final
 
 import msgspec
@@ -20,7 +20,7 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from jose import jwt
 from jose.backends import ECKey
-from jose.exceptions import ExpiredSignatureError, JOSEError
+from jose.exceptions import JOSEError
 
 from core.access import Role
 from core.errors import Unauthenticated
@@ -31,19 +31,19 @@ from core.viewers import ViewerLink
 ALGORITHM: Final = "ES256"
 MAX_TOKEN_BYTES: Final = 8 * 1024
 MAX_LIFETIME: Final = 24 * 3600
-_CACHE_SIZE: Final = 10_000
-_LEEWAY: Final = 5
+CACHE_SIZE: Final = 10_000
+LEEWAY: Final = 5
 _ROLES: Final = {role.value: role for role in Role}
 
 
-class _Header(msgspec.Struct):
+class Header(msgspec.Struct):
     alg: str
     kid: str
     typ: str | None = None
     crit: list[str] | None = None
 
 
-_decode_header: Final = msgspec.json.Decoder(_Header).decode
+_decode_header: Final = msgspec.json.Decoder(Header).decode
 
 
 class SigningKey:
@@ -156,41 +156,60 @@ class TokenVerifier:
         if claims is None:
             claims = self._check(token)
             self._verified[digest] = claims
-            if len(self._verified) > _CACHE_SIZE:
+            if len(self._verified) > CACHE_SIZE:
                 self._verified.popitem(last=False)
         if claims.expires_at <= self._clock():
             self._verified.pop(digest, None)
             raise Expired(claims)
         return claims
 
+    def forget(self, tenant_ids: Collection[str]) -> None:
+        """Keep nothing of these tenants' tokens."""
+        for digest in [digest for digest, claims in self._verified.items() if claims.tenant_id in tenant_ids]:
+            del self._verified[digest]
+
+    def known(self, token: str) -> bool:
+        """Whether the token was verified before."""
+        return hashlib.sha256(token.encode("utf-8", "surrogateescape")).digest() in self._verified
+
     def _check(self, token: str) -> Claims:
         if len(token) > MAX_TOKEN_BYTES:
-            raise _bad("the token is too long")
-        header = _header(token)
+            raise bad("the token is too long")
+        header = header_of(token)
         key = self._keys.get(header.kid)
         if key is None:
-            raise _bad("the token's key is not known")
+            raise bad("the token's key is not known")
         if header.alg != ALGORITHM or header.crit is not None:
-            raise _bad("the token's algorithm is not accepted")
-        try:
-            payload = jwt.decode(
-                token, key, algorithms=[ALGORITHM], audience=self._audience, issuer=self._issuer,
-                options={"verify_exp": False, "verify_at_hash": False, "leeway": _LEEWAY},
-            )  # fmt: skip
-        except ExpiredSignatureError:
-            raise Unauthenticated("the token has expired", code="token_expired") from None
-        except JOSEError as error:
-            raise _bad(_reason(str(error))) from None
-        except (RecursionError, TypeError, ValueError):  # python-jose reads some claims without a look at their types
-            raise _bad("the token's claims are malformed") from None
-        # python-jose lets a token without aud pass an audience check.
-        audience = payload.get("aud")
-        if self._audience not in (audience if isinstance(audience, list) else [audience]):
-            raise _bad("the token is for another audience")
+            raise bad("the token's algorithm is not accepted")
+        payload = decoded(token, key, ALGORITHM, audience=self._audience, issuer=self._issuer)
         return _claims(payload, self._clock())
 
 
-def _header(token: str) -> _Header:
+def decoded(token: str, key: Any, algorithm: str, *, audience: str, issuer: str) -> dict[str, Any]:
+    """The claims of a token that `key`, which is for `algorithm` alone, has signed; raises `Unauthenticated`.
+
+    `exp` is not looked at.
+    """
+    try:
+        payload: dict[str, Any] = jwt.decode(
+            token, key, algorithms=[algorithm], audience=audience, issuer=issuer,
+            options={"verify_exp": False, "verify_at_hash": False, "leeway": LEEWAY},
+        )  # fmt: skip
+    except JOSEError as error:
+        raise bad(_reason(str(error))) from None
+    # python-jose reads some claims without a look at their types.
+    except (RecursionError, TypeError, ValueError, ArithmeticError):
+        raise bad("the token's claims are malformed") from None
+    # python-jose lets a token without aud pass an audience check, and one without iss.
+    named = payload.get("aud")
+    if audience not in (named if isinstance(named, list) else [named]):
+        raise bad("the token is for another audience")
+    if payload.get("iss") != issuer:
+        raise bad("the token is from another issuer")
+    return payload
+
+
+def header_of(token: str) -> Header:
     """The token's header, parsed before python-jose reads it: three parts, exactly the types expected."""
     parts = token.split(".")
     try:
@@ -198,7 +217,7 @@ def _header(token: str) -> _Header:
             raise ValueError
         return _decode_header(base64.urlsafe_b64decode(parts[0].encode("ascii") + b"=" * (-len(parts[0]) % 4)))
     except (ValueError, msgspec.DecodeError, RecursionError):
-        raise _bad("the token is malformed") from None
+        raise bad("the token is malformed") from None
 
 
 def _claims(payload: dict[str, Any], now: float) -> Claims:
@@ -207,24 +226,24 @@ def _claims(payload: dict[str, Any], now: float) -> Claims:
     expires, issued = payload.get("exp"), payload.get("iat", 0)
     subject, token_id = payload.get("sub"), payload.get("jti", "")
     if not (isinstance(expires, int) and isinstance(issued, int) and not isinstance(expires, bool)):
-        raise _bad("the token lacks exp")
-    if issued > now + _LEEWAY:
-        raise _bad("the token is from the future")
+        raise bad("the token lacks exp")
+    if issued > now + LEEWAY:
+        raise bad("the token is from the future")
     if not (isinstance(subject, str) and subject and isinstance(token_id, str)):
-        raise _bad("the token lacks sub")
+        raise bad("the token lacks sub")
     sets, secret = payload.get("sets", []), payload.get("secret")
     if not (isinstance(roles, list) and all(isinstance(r, str) and r in _ROLES for r in roles)):
-        raise _bad("the token lacks roles")
+        raise bad("the token lacks roles")
     if not (isinstance(sets, list) and all(isinstance(name, str) for name in sets) and (roles or sets)):
-        raise _bad("the token lacks roles")
+        raise bad("the token lacks roles")
     if not (secret is None or isinstance(secret, str)):
-        raise _bad("the token's secret has no name")
+        raise bad("the token's secret has no name")
     held = frozenset(_ROLES[role] for role in roles)
     if tenant is None:
         if held != {Role.PLATFORM}:
-            raise _bad("the token lacks tenant")
+            raise bad("the token lacks tenant")
     elif not (isinstance(tenant, str) and TENANT_ID.fullmatch(tenant)):
-        raise _bad("the token's tenant is not one")
+        raise bad("the token's tenant is not one")
     restriction, maker = _viewer(payload, held)
     return Claims(subject, tenant, held, token_id, issued, expires, restriction, maker, frozenset(sets), secret)
 
@@ -235,11 +254,11 @@ def _viewer(payload: dict[str, Any], held: frozenset[Role]) -> tuple[EventQuery 
         return None, None
     maker = payload.get("maker")
     if held != {Role.VIEWER} or not isinstance(maker, str):
-        raise _bad("the token's filter and its roles do not go together")
+        raise bad("the token's filter and its roles do not go together")
     try:
         return msgspec.convert(payload.get("filter"), EventQuery), maker
     except msgspec.ValidationError:
-        raise _bad("the token lacks its filter") from None
+        raise bad("the token lacks its filter") from None
 
 
 def _reason(message: str) -> str:
@@ -252,5 +271,5 @@ def _reason(message: str) -> str:
     return "the token's signature is not good"
 
 
-def _bad(message: str) -> Unauthenticated:
+def bad(message: str) -> Unauthenticated:
     return Unauthenticated(message, code="invalid_token")

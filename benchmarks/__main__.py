@@ -12,7 +12,7 @@ from rich.table import Table
 
 from benchmarks.rows import Row
 
-ALL = ("masking", "ingest", "consumer", "memory", "pipeline", "search", "export", "stats")
+ALL = ("masking", "own_masking", "ingest", "consumer", "memory", "pipeline", "search", "export", "stats", "limits")
 
 
 def main() -> None:

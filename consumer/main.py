@@ -10,6 +10,7 @@ from collections.abc import Callable, Coroutine, Iterator
 from typing import Any
 
 from consumer.health import HealthServer
+from consumer.jobs.deletion import TenantDeletion
 from consumer.jobs.export import ExportHandler
 from consumer.jobs.frontier import Frontier
 from consumer.jobs.outbox import OutboxDrain
@@ -22,7 +23,7 @@ from consumer.loop import Loop
 from consumer.pipeline import Pipeline
 from core import telemetry
 from core.export.source import Source
-from core.jobs import EXPORT, RECONCILE, REINDEX
+from core.jobs import EXPORT, RECONCILE, REINDEX, TENANT_DELETION
 from core.settings import BadSettings, Settings, load
 from core.snapshots import Snapshots
 from core.tombstones import TombstoneSource
@@ -59,7 +60,7 @@ async def consume(settings: Settings) -> None:
         log.info("consuming; health and metrics on port %d", port)
         runner = JobRunner(
             backends.jobs,
-            _handlers(settings, backends),
+            _handlers(settings, backends, snapshots),
             keep=settings.job_keep,
             at_once=settings.jobs_at_once,
             lease=min(LEASE_SECONDS, settings.lease_seconds),
@@ -76,13 +77,14 @@ async def consume(settings: Settings) -> None:
     log.info("drained")
 
 
-def _handlers(settings: Settings, backends: Backends) -> dict[str, Handler]:
+def _handlers(settings: Settings, backends: Backends, snapshots: Snapshots) -> dict[str, Handler]:
     """What each kind of job does; every kind of `core.jobs.NEEDS` has a handler here."""
     source = Source(backends.store, backends.index, backends.ledger)
     return {
-        EXPORT: ExportHandler(backends.control, source, backends.archive),
+        EXPORT: ExportHandler(backends.control, snapshots, source, backends.archive),
         RECONCILE: Reconcile(backends.control, backends.store, backends.index, backends.ledger),
         REINDEX: Reindex(backends.jobs, backends.control, backends.store, backends.index, backends.ledger),
+        TENANT_DELETION: TenantDeletion(backends),
     }
 
 

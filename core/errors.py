@@ -84,13 +84,13 @@ class Overloaded(OcelotError):
 
 
 class QuotaExceeded(Overloaded):
-    """A quota of the tenant or of its key has no room. `retry_after` is in whole seconds; `policy` names the quota."""
+    """Quotas of the tenant or of its key have no room: `policies` names them, `retry_after` (seconds) is for all."""
 
     code = "quota_exceeded"
 
-    def __init__(self, policy: str, message: str, retry_after: int) -> None:
+    def __init__(self, policies: Sequence[str], message: str, retry_after: int) -> None:
         super().__init__(message)
-        self.policy = policy
+        self.policies = policies
         self.retry_after = retry_after
 
 

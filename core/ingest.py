@@ -6,21 +6,23 @@ import asyncio
 from collections.abc import Callable, Sequence
 from itertools import repeat
 from operator import attrgetter
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import msgspec
 
-from core import event
+from core import event, instant
 from core.aside import Aside
 from core.bulk import Bulk
 from core.catalogue import CatalogueCache, Checker
 from core.commit import GroupCommit
 from core.envelope import Record
 from core.errors import Invalid, InvalidEvent, OcelotError, Unavailable
-from core.event import MAX_EVENT_BYTES
-from core.masking.own import Maskers
+from core.event import MAX_EVENT_BYTES, MAX_LINE_BYTES
+from core.event_faults import too_large
+from core.masking.own import Maskers, OwnMasker
 from core.prepare import Entry, decoded, encoded, entries_at_once, stamped
 from core.tenant import Tenant, TenantScope
+from core.tenant_settings import MaskingRule
 
 _INDEX: Final = attrgetter("index")
 # How many events are decoded one by one before the loop gets a turn.
@@ -46,6 +48,16 @@ class ItemResult(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     error: ItemError | None = None
     warning: ItemError | None = None
     """What the catalogue would refuse the event for, if it did not only warn."""
+
+
+class Preview(NamedTuple):
+    """A masked event as JSON, without its stamps."""
+
+    line: bytes
+    by_default: bool
+    """Whether the default rules masked something."""
+    changes: dict[int, int]
+    """How many places each of the tenant's rules changed, by its place among them."""
 
 
 class Ingest:
@@ -76,6 +88,20 @@ class Ingest:
             for _, _, error in await self._commit.submit(prepared.records, now):
                 raise error
         return ItemResult(0, "accepted", prepared.ids[0], warning=item_error(warning) if warning else None)
+
+    async def preview(self, tenant: Tenant, rules: Sequence[MaskingRule], item: bytes) -> Preview:
+        """What `one` would make of an event by these masking rules; raises what is wrong with it, or with them."""
+        # In a thread: nobody knows yet how long these take.
+        own = await asyncio.to_thread(OwnMasker, rules, tenant.secret)
+        [run] = encoded([event.decode(item)], instant.now_us())
+        for fault in run.faults.values():
+            raise fault
+        [line] = run.lines
+        await self._aside.mask(run.lines)
+        masked = await asyncio.to_thread(own.masked, run.lines[0])
+        if (size := len(masked.item) - 1) > MAX_LINE_BYTES:
+            raise too_large(size)
+        return Preview(masked.item, run.lines[0] != line, masked.changes)
 
     async def _checker(self, scope: TenantScope) -> Checker | None:
         return None if self._catalogues is None else await self._catalogues.checker(scope)

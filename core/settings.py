@@ -12,6 +12,7 @@ from pydantic import BeforeValidator, Field, SecretStr, ValidationError, model_v
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from core.errors import OcelotError
+from core.issuers import load as load_issuers
 from core.networks import Network, network
 
 _MONGODB: Final = re.compile(
@@ -134,6 +135,11 @@ class Settings(BaseSettings):
         None, alias="OCELOT_SIGNING_KEY_FILE", description="File with the PEM of the ES256 key."
     )
 
+    issuers: Annotated[str | None, _Optional] = Field(
+        None,
+        alias="OCELOT_ISSUERS",
+        description="Other issuers whose tokens are taken: JSON, or a file of it; see [keys and tokens](keys.md).",
+    )
     trusted_proxies: Annotated[str | None, _Optional] = Field(
         None,
         alias="OCELOT_TRUSTED_PROXIES",
@@ -229,6 +235,10 @@ class Settings(BaseSettings):
             faults.append("ARCHIVE_STORAGE_CLASS, ARCHIVE_LOCK_DAYS: are for an ARCHIVE_URL of s3://")
         if not _is_mongodb(self.mongodb_url.get_secret_value()):
             faults.append("MONGODB_URL: must be a mongodb:// or mongodb+srv:// URL")
+        try:
+            load_issuers(self.issuers, self.issuer)
+        except ValueError as error:
+            faults.append(f"OCELOT_ISSUERS: {error}")
         try:
             self.proxy_networks  # noqa: B018
         except ValueError as error:

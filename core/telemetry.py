@@ -72,6 +72,10 @@ STREAM_ENDS: Final = Counter("ocelot_stream_ends_total", "Streams that ended, by
 STREAM_GAPS: Final = Counter(
     "ocelot_stream_gaps_total", "Times that a watch or a stream lost history, by why.", ["reason"], registry=REGISTRY
 )
+JWKS: Final = Counter(
+    "ocelot_jwks_fetches_total", "Looks at an external issuer's keys, by what came of them.", ["issuer", "outcome"],
+    registry=REGISTRY,
+)  # fmt: skip
 
 
 def exposition() -> bytes:

@@ -19,6 +19,8 @@ from core.tenant_settings import DEFAULT_RETENTION_DAYS, UNLIMITED, AccessAudit,
 TENANT_ID: Final = re.compile(r"[a-z0-9]{8,32}")
 _TENANT_ALPHABET: Final = "abcdefghijklmnopqrstuvwxyz0123456789"
 _MINT: Final = object()
+EXTERNAL: Final = "ext:"
+"""Before the subjects of other issuers' tokens."""
 
 
 class TenantStatus(StrEnum):

@@ -92,7 +92,6 @@ async def open_backends(settings: Settings) -> AsyncIterator[Backends]:
     from core.adapters.store.outbox import MongoOutbox
     from core.adapters.store.parking import MongoParking
     from core.adapters.store.purge import MongoPurge
-    from core.adapters.store.searches import MongoSavedSearches
     from core.adapters.store.segments import MongoSegments
     from core.adapters.store.tombstones import MongoTombstones
     from core.adapters.store.usage import MongoUsage
@@ -103,7 +102,8 @@ async def open_backends(settings: Settings) -> AsyncIterator[Backends]:
         stack.callback(client.close)
         database = client[settings.mongodb_database]
         breakers = {name: Breaker(name) for name in ("store", "index")}
-        control = guarded(await _control(database), breakers["store"])
+        control, searches = await _opened(database)
+        control = guarded(control, breakers["store"])
         index = open_index(
             settings.opensearch_url.get_secret_value(),
             shards=settings.index_shards,
@@ -123,7 +123,7 @@ async def open_backends(settings: Settings) -> AsyncIterator[Backends]:
             control=control,
             index=restricted(guarded(index, breakers["index"])),
             feed=restricted(MongoEventFeed(database)),
-            searches=restricted(guarded(await MongoSavedSearches.open(database), breakers["store"])),
+            searches=restricted(guarded(searches, breakers["store"])),
             jobs=restricted(guarded(MongoJobs(database), breakers["store"])),
             keys=restricted(guarded(MongoKeys(database), breakers["store"])),
             viewers=restricted(guarded(MongoViewerLinks(database), breakers["store"])),
@@ -165,16 +165,17 @@ def _queue(settings: Settings) -> Queue:
     return SqsQueue(chosen.url, chosen.region, chosen.endpoint)
 
 
-async def _control(database: Database) -> Control:
-    """The control records, once the store answers; makes the store's indexes on the way."""
+async def _opened(database: Database) -> tuple[Control, SavedSearches]:
+    """What opens by asking the store, once that answers; makes the store's indexes on the way."""
     from core.adapters.store.control import MongoControl
     from core.adapters.store.indexes import ensure_indexes
+    from core.adapters.store.searches import MongoSavedSearches
 
     deadline = time.monotonic() + _PATIENCE
     while True:
         try:
             await ensure_indexes(database)
-            return await MongoControl.open(database)
+            return await MongoControl.open(database), await MongoSavedSearches.open(database)
         except Unavailable as error:
             if time.monotonic() > deadline:
                 raise

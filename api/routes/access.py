@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import Final
 
 from fastapi import APIRouter, Request, Response
@@ -13,6 +14,7 @@ from api.schemas.access import TokenIn, TokenOut
 from api.state import state_of
 from core import grants
 from core.access import Permission
+from core.tenant import EXTERNAL
 
 router = APIRouter(tags=["access"])
 _TOKEN: Final = {
@@ -40,13 +42,17 @@ async def issue_token(request: Request, response: Response, tenant_id: str) -> T
     grants.check_known(access.tenant, body.roles)
     grants.require_names(access.scope, access.tenant, body.roles)
     roles, sets = grants.split(body.roles)
+    lifetime = body.expires_in
+    if access.claims.subject.startswith(EXTERNAL):
+        # Its issuer ends it by making no new one: what it makes must not outlive it.
+        lifetime = max(1, min(lifetime, access.claims.expires_at - int(time.time())))
     token = state.issuer.issue(
         subject=access.scope.actor,
         tenant_id=access.tenant.id,
         roles=roles,
-        lifetime=body.expires_in,
+        lifetime=lifetime,
         sets=sets,
         # What ends the caller's token ends this one.
         secret=access.claims.secret,
     )
-    return TokenOut(access_token=token, expires_in=body.expires_in, scope=" ".join(sorted(set(body.roles))))
+    return TokenOut(access_token=token, expires_in=lifetime, scope=" ".join(sorted(set(body.roles))))

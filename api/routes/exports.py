@@ -143,13 +143,13 @@ async def remove_export(request: Request, export_id: str) -> Response:
     responses={
         **answer(200, "the file's bytes", "application/octet-stream"),
         206: {"description": "The part that was asked for"},
-        **problems(403, 404, 416, 429, 503),
+        **problems(401, 403, 404, 416, 429, 503),
     },
     openapi_extra=needs(None),
 )
 async def download(request: Request, link: str) -> Response:
     state = state_of(request)
-    access, job = await _by_link(state, link)
+    access, job = await _by_link(state, request, link)
     file = checkpoint_of(job).file
     if file is None or job.result is None:
         raise NotFound("no such file")
@@ -176,20 +176,29 @@ async def download(request: Request, link: str) -> Response:
         if await state.backends.archive.size(file.name) != file.size:
             raise NotFound("no such file")
         data = state.backends.archive.read(file.name, start, end)
-        return StreamedFile(data, headers, check=lambda: None, release=release, status=206 if asked else 200)
+        return StreamedFile(
+            data,
+            headers,
+            check=lambda: state.authenticator.recheck(request, access, Permission.READ),
+            release=release,
+            status=206 if asked else 200,
+        )
 
 
-async def _by_link(state: State, text: str) -> tuple[Access, Job]:
+async def _by_link(state: State, request: Request, text: str) -> tuple[Access, Job]:
     """The export that a good link is for; the link stands for a reader's token."""
     claimed = links.claimed(text)
     tenant = await state.snapshots.tenant(claimed.tenant_id)
     if tenant is None:
         raise links.bad_link()
     link = links.verify(tenant, text, int(time.time()))
-    claims = Claims(f"link:{link.job_id}", tenant.id, frozenset({Role.READER}), "", 0, link.expires_at)
+    claims = Claims(
+        f"link:{link.job_id}", tenant.id, frozenset({Role.READER}), "", 0, link.expires_at, maker=link.given_to
+    )
     audit.seen(claims)
     audit.known(tenant)
     access = Access(from_token(claims, tenant), tenant, claims)
+    state.authenticator.recheck(request, access, Permission.READ)
     job = await _find(state, access, link.job_id)
     audit.counted(job.progress.done)
     await audit.granted()
@@ -211,7 +220,7 @@ def _export_out(state: State, access: Access, job: Job) -> ExportOut:
     download = None
     if job.state is JobState.DONE:
         expires = min(int(time.time()) + links.LINK_SECONDS, job.expires_at // 1_000_000)
-        path = f"{PREFIX}/downloads/{links.seal(access.tenant, job.id, expires)}"
+        path = f"{PREFIX}/downloads/{links.seal(access.tenant, job.id, expires, access.scope.actor)}"
         url = (state.settings.public_url or "").rstrip("/") + path
         download = DownloadOut(url=url, expires_at=instant.to_text(expires * 1_000_000))
     return ExportOut(**job_out(job).model_dump(), download=download)

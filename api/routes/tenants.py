@@ -14,9 +14,9 @@ from api.openapi import answer, body_of, example_of, needs, problems
 from api.packing import UNPACKED
 from api.paging import PAGING, paging_of
 from api.schemas.access import KeyOut
+from api.schemas.masking import MaskingRuleIn
 from api.schemas.tenants import (
     TENANT,
-    MaskingRuleIn,
     NewTenantOut,
     PlacementOut,
     QuotasIn,
@@ -30,6 +30,7 @@ from api.state import State, state_of
 from core import accounts, credentials, instant, tenancy
 from core.access import Permission, Role
 from core.errors import Conflict, FieldError, Invalid, NotFound, Unavailable
+from core.masking.own import check_rules
 from core.placement import Placement
 from core.tenant import TENANT_ID, Tenant, TenantStatus
 from core.tenant_settings import MaskingRule, Quotas
@@ -172,13 +173,17 @@ async def _changed(state: State, request: Request, tenant_id: str, settings: Any
 
 
 def _with_settings(tenant: Tenant, asked: TenantIn) -> Tenant:
+    """The tenant with these settings; raises `Invalid` for masking rules that are none."""
+    masking = tuple(MaskingRule(rule.by, rule.match, rule.action) for rule in asked.masking)
+    if masking != tenant.masking:
+        check_rules(masking, ("body", "masking"))
     return replace(
         tenant,
         name=asked.name,
         status=TenantStatus(asked.status),
         retention_days=asked.retention_days,
         quotas=Quotas(**asked.quotas.model_dump()),
-        masking=tuple(MaskingRule(rule.by, rule.match, rule.action) for rule in asked.masking),
+        masking=masking,
         access_audit=asked.access_audit,
         quarantine=asked.quarantine,
     )

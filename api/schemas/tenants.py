@@ -7,12 +7,11 @@ from typing import Annotated, Any, Final, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from api.schemas.access import KeyOut
+from api.schemas.masking import Masking, MaskingRuleIn
 from core.access import Role
 from core.placement import Period
-from core.tenant_settings import DEFAULT_RETENTION_DAYS, MAX_RETENTION_DAYS, AccessAudit, MaskAction, MaskBy
+from core.tenant_settings import DEFAULT_RETENTION_DAYS, MAX_RETENTION_DAYS, AccessAudit
 
-MAX_RULES: Final = 100
-MAX_MATCH: Final = 500
 _Limit = Annotated[int, Field(ge=1, le=1 << 53, strict=True)] | None
 Name = Annotated[str, Field(min_length=1, max_length=200, description="For people.")]
 Status = Annotated[
@@ -72,20 +71,7 @@ class QuotasIn(BaseModel):
     bytes_per_day: _Limit = None
 
 
-class MaskingRuleIn(BaseModel):
-    """What to mask on top of the built-in rules: keys by their name, values by a path or by a pattern."""
-
-    model_config = ConfigDict(extra="forbid")
-
-    by: MaskBy
-    match: str = Field(min_length=1, max_length=MAX_MATCH)
-    action: MaskAction
-
-
 Quotas = Annotated[QuotasIn, Field(description="The most that is taken.")]
-Masking = Annotated[
-    list[MaskingRuleIn], Field(max_length=MAX_RULES, description="In this order, on top of the built-in rules.")
-]
 
 
 class TenantIn(BaseModel):

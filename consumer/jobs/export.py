@@ -6,7 +6,7 @@ import asyncio
 import hashlib
 import secrets
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import aclosing
 from typing import Final
 
@@ -22,6 +22,7 @@ from core.export.saved import Checkpoint, Finished, Run, checkpoint_of, folder_o
 from core.export.source import JOB_SETTLE_SECONDS, Source
 from core.jobs import Job, Json, Progress
 from core.ports import Archive, Control
+from core.snapshots import Snapshots
 from core.tenant import Tenant, TenantStatus
 
 PART_BYTES: Final = 16 * 1024 * 1024
@@ -32,8 +33,16 @@ _SAVE_SECONDS: Final = 5.0
 class ExportHandler:
     """See `consumer.jobs.runner.Handler`."""
 
-    def __init__(self, control: Control, source: Source, archive: Archive, part_bytes: int = PART_BYTES) -> None:
+    def __init__(
+        self,
+        control: Control,
+        snapshots: Snapshots,
+        source: Source,
+        archive: Archive,
+        part_bytes: int = PART_BYTES,
+    ) -> None:
         self._control = control
+        self._snapshots = snapshots
         self._source = source
         self._archive = archive
         self._part_bytes = part_bytes
@@ -42,9 +51,13 @@ class ExportHandler:
         tenant = await self._control.tenant(work.job.tenant_id)
         if tenant is None or tenant.status is not TenantStatus.ACTIVE:
             raise Forbidden("the tenant is suspended or gone")
+        await self._snapshots.current()
+        self._check(work.job)
         saved = await self._begun(work, tenant)
         if not saved.complete:
-            saved = await _Reading(work, self._source, self._archive, saved, self._part_bytes).run()
+            reading = _Reading(work, self._source, self._archive, saved, self._part_bytes)
+            saved = await reading.run(lambda: self._check(work.job))
+        self._check(work.job)
         if saved.file is None:
             saved = await self._joined(work, saved)
         await self._archive.remove(f"{folder_of(work.job)}/parts")
@@ -60,6 +73,11 @@ class ExportHandler:
 
     async def clean(self, job: Job) -> None:
         await self._archive.remove(folder_of(job))
+
+    def _check(self, job: Job) -> None:
+        """Raise once the key that asked for the export is revoked: what it began ends with it."""
+        if self._snapshots.revoked(job.asked_by):
+            raise Forbidden("the key that asked for this export was revoked; start another export")
 
     async def _begun(self, work: Work, tenant: Tenant) -> Checkpoint:
         """The checkpoint to go on from, its end fixed; a form that cannot be gone on with begins again."""
@@ -106,7 +124,8 @@ class _Reading:
         self._size = 0
         self._packing: str | None = work.job.spec.get("packing")
 
-    async def run(self) -> Checkpoint:
+    async def run(self, check: Callable[[], None]) -> Checkpoint:
+        """Read to the end; `check` is called before each batch counts, and raises to end the run."""
         form = FORMATS[self._work.job.spec["format"]]
         continued = self._saved.size > 0 and form.resumed is not None
         encoder: Encoder = await asyncio.to_thread(form.resumed if continued and form.resumed else form.fresh)
@@ -116,6 +135,7 @@ class _Reading:
         told = time.monotonic()
         async with aclosing(batches):
             async for batch in batches:
+                check()
                 if batch.events:
                     self._add(await asyncio.to_thread(encoder.events, batch.events))
                     events += len(batch.events)

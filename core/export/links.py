@@ -18,7 +18,7 @@ from core.tenant import Tenant
 
 LINK_SECONDS: Final = 900
 _MAC_BYTES: Final = 32
-_MAX_TEXT: Final = 512
+_MAX_TEXT: Final = 1024
 
 
 class Link(msgspec.Struct, array_like=True, frozen=True):
@@ -27,14 +27,16 @@ class Link(msgspec.Struct, array_like=True, frozen=True):
     tenant_id: str
     job_id: str
     expires_at: int
+    given_to: str = ""
+    """The subject who was given it, with whose revocation it ends."""
 
 
 _encode: Final = msgspec.msgpack.Encoder().encode
 _decode: Final = msgspec.msgpack.Decoder(Link).decode
 
 
-def seal(tenant: Tenant, job_id: str, expires_at: int) -> str:
-    payload = _encode(Link(tenant.id, job_id, expires_at))
+def seal(tenant: Tenant, job_id: str, expires_at: int, given_to: str = "") -> str:
+    payload = _encode(Link(tenant.id, job_id, expires_at, given_to))
     return base64.urlsafe_b64encode(_mac(tenant, payload) + payload).rstrip(b"=").decode()
 
 

@@ -9,6 +9,7 @@ import time
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from itertools import count
+from math import ceil
 from typing import Final
 
 from core import telemetry
@@ -72,6 +73,11 @@ class Limiter:
             meters = (meter, self._key_meter(tenant.id, actor, quotas, now))
         return Use(self, meters, permission)
 
+    def set_key_quotas(self, subject: str, quotas: Quotas) -> None:
+        """Go by these quotas of a key from now on."""
+        others = {name: found for name, found in self.key_quotas.items() if name != subject}
+        self.key_quotas = others if quotas == UNLIMITED else {**others, subject: quotas}
+
     def share(self, now: float) -> float:
         """The part of each quota that is this process's to use up: all of it while it knows what the others do."""
         return self._share if now - self._synced_at <= STALE_AFTER else self._alone
@@ -81,8 +87,11 @@ class Limiter:
         now = self._clock()
         share = self.share(now)
         midnight = self._day_ends - self._wall()
-        for meter in meters:
-            meter.check(amounts, now, share, midnight)
+        lacking = [lack for meter in meters for lack in meter.lacking(amounts, now, share, midnight)]
+        if lacking:
+            wait, policy, message = max(lacking)
+            telemetry.QUOTA_REFUSALS.labels(policy).inc()
+            raise QuotaExceeded([name for _, name, _ in lacking], message, max(1, ceil(wait)))
 
     def fields(self, meters: Iterable[Meter]) -> Fields:
         """`RateLimit-Policy` with every quota, `RateLimit` with the one of which least is left; [] without quotas."""
@@ -196,19 +205,21 @@ def _is_idle(meter: Meter, now: float) -> bool:
 class Use:
     """What one request uses."""
 
-    __slots__ = ("_limiter", "_meters", "_permission", "_taken", "_tallies")
+    __slots__ = ("_entered", "_limiter", "_meters", "_permission", "_taken", "_tallies")
 
     def __init__(self, limiter: Limiter, meters: tuple[Meter, ...], permission: Permission) -> None:
         self._limiter = limiter
         self._meters = meters
         self._permission = permission
         self._taken = (0, 0)
+        self._entered: tuple[Tally, ...] = ()
         self._tallies: tuple[Tally, ...] = ()
 
     def enter(self) -> None:
         """Let the request in, or raise `QuotaExceeded`."""
         if self._permission not in _EXEMPT:
             self._take(_ONE)
+            self._entered = tuple([meter.tally for meter in self._meters])
 
     @property
     def is_limited(self) -> bool:
@@ -218,21 +229,22 @@ class Use:
         """Raise `QuotaExceeded` when there is no room for so much (by measure); least of all for any event."""
         try:
             self._limiter.check(self._meters, amounts)
-        except QuotaExceeded as error:
-            telemetry.QUOTA_REFUSALS.labels(error.policy).inc()
+        except QuotaExceeded:
+            # Nothing of a refused request counts, not even that it was one.
+            self._give_back(self._entered, _ONE)
+            self._entered = ()
             raise
 
     def take(self, events: int, size: int) -> None:
         """Use so much for what is about to be sent, once a request, or raise `QuotaExceeded` and use nothing."""
         self._take((0, events, size))
         self._taken = events, size
-        self._tallies = tuple(meter.tally for meter in self._meters)
+        self._tallies = tuple([meter.tally for meter in self._meters])
 
     def give_back(self, events: int | None = None, size: int | None = None) -> None:
         """Of what was taken, so much was not accepted after all; by default nothing was."""
         events, size = self._taken[0] if events is None else events, self._taken[1] if size is None else size
-        for meter, tally in zip(self._meters, self._tallies, strict=False):
-            meter.give_back(tally, events, size)
+        self._give_back(self._tallies, (0, events, size))
 
     def answered(self, status: int) -> None:
         """Count a read that was answered."""
@@ -243,6 +255,10 @@ class Use:
     def fields(self) -> Fields:
         """The header fields of the answer."""
         return self._limiter.fields(self._meters) if self.is_limited else []
+
+    def _give_back(self, tallies: tuple[Tally, ...], amounts: tuple[int, int, int]) -> None:
+        for meter, tally in zip(self._meters, tallies, strict=False):
+            meter.give_back(tally, amounts)
 
     def _take(self, amounts: tuple[int, int, int]) -> None:
         if self.is_limited:

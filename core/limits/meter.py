@@ -6,13 +6,12 @@ Times are monotonic seconds, but for `at` and the days.
 from __future__ import annotations
 
 from math import ceil
-from typing import Final
+from typing import Final, TypeAlias
 
-from core.errors import QuotaExceeded
 from core.ports.usage import Amounts, Part
 from core.tenant_settings import UNLIMITED, Quotas
 
-REQUESTS, EVENTS, BYTES, READS = range(4)
+READS: Final = 3
 MEASURES: Final = ("requests", "events", "bytes")
 _UNITS: Final = ("", ';qu="events"', ';qu="content-bytes"')
 DAY: Final = 86_400
@@ -120,16 +119,18 @@ class Meter:
     def is_limited(self) -> bool:
         return bool(self.buckets or self.day_quotas)
 
-    def check(self, amounts: tuple[int, int, int], now: float, share: float, midnight: float) -> None:
-        """Raise `QuotaExceeded` unless there is room for the amounts. `midnight`: seconds until the day ends."""
+    def lacking(self, amounts: tuple[int, int, int], now: float, share: float, midnight: float) -> list[Lack]:
+        """The quotas that have no room for the amounts. `midnight`: seconds until the day ends."""
+        found = []
         for bucket in self.buckets:
             amount = amounts[bucket.measure]
             if amount and (wait := bucket.wait(amount, now, share)) > 0.0:
-                raise self._exceeded(bucket.measure, "second", wait)
+                found.append(self._lack(bucket.measure, "second", wait))
         for measure, most in self.day_quotas:
             amount = amounts[measure]
             if amount and self.tally.counts[measure] + amount > self._allowed(measure, most, share):
-                raise self._exceeded(measure, "day", midnight)
+                found.append(self._lack(measure, "day", midnight))
+        return found
 
     def take(self, amounts: tuple[int, int, int]) -> None:
         """Count the amounts, whether there is room for them or not."""
@@ -140,12 +141,12 @@ class Meter:
         for bucket in self.buckets:
             bucket.level -= amounts[bucket.measure]
 
-    def give_back(self, tally: Tally, events: int, size: int) -> None:
+    def give_back(self, tally: Tally, amounts: tuple[int, int, int]) -> None:
         """Undo a part of a `take` that was counted in `tally`."""
-        tally.counts[EVENTS] -= events
-        tally.counts[BYTES] -= size
+        for measure, amount in enumerate(amounts):
+            tally.counts[measure] -= amount
         for bucket in self.buckets:
-            bucket.level += (0, events, size)[bucket.measure]
+            bucket.level += amounts[bucket.measure]
 
     def tightest(self, now: float, share: float, midnight: float) -> tuple[float, str, int, int]:
         """The quota of which least is left: (the part that is left, its name, how much, seconds until it is more)."""
@@ -205,9 +206,11 @@ class Meter:
         synced = self.synced[measure]
         return synced + max(0, left - synced) * share
 
-    def _exceeded(self, measure: int, window: str, wait: float) -> QuotaExceeded:
+    def _lack(self, measure: int, window: str, wait: float) -> Lack:
         name = MEASURES[measure]
-        whose = "this key" if self.key else "this tenant"
         most = getattr(self.quotas, f"{name}_per_{window}")
-        message = f"{whose} may use {most} {name} a {window}"
-        return QuotaExceeded(f"{self.kind}-{name}-{window}", message, max(1, ceil(wait)))
+        return wait, f"{self.kind}-{name}-{window}", f"this {self.kind} may use {most} {name} a {window}"
+
+
+Lack: TypeAlias = tuple[float, str, str]
+"""Seconds until a quota has room, its name, and what it says."""

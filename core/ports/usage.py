@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import date
@@ -10,6 +11,7 @@ from typing import Final, Protocol
 from core.tenant import TenantScope
 from core.tenant_settings import Quotas
 
+_DAY: Final = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 _FIRST_DAY: Final = date(1970, 1, 1).toordinal()
 
 
@@ -20,6 +22,8 @@ def day_text(day: int) -> str:
 
 def day_of(text: str) -> int:
     """The opposite; raises `ValueError`."""
+    if not _DAY.fullmatch(text):
+        raise ValueError("not a day")
     return date.fromisoformat(text).toordinal() - _FIRST_DAY
 
 

@@ -107,6 +107,9 @@ ROWS: Final[dict[tuple[str, str], Row]] = {
     ("get", "/api/v1/logs/{event_id}"): Row("admin reader viewer", 200, {"params": {"wait": "20"}}, an_event),
     ("get", "/api/v1/facets"): Row("admin reader"),
     ("put", "/api/v1/facets"): Row("admin", 200, {"json": {"facets": []}}),
+    ("get", "/api/v1/masking"): Row("admin"),
+    ("put", "/api/v1/masking"): Row("admin", 200, {"json": {"rules": []}}),
+    ("post", "/api/v1/masking/preview"): Row("admin", 200, {"json": {"event": {"action": "x"}}}),
     ("post", "/api/v1/exports"): Row(
         "admin reader", 202, {"json": {"search": {"received_to": "1971-01-01T00:00:00Z"}}}
     ),
@@ -157,10 +160,16 @@ ROWS: Final[dict[tuple[str, str], Row]] = {
     ("put", "/api/v1/tenants/{tenant_id}"): Row(
         "platform", 200, {"json": {"name": "roles", "status": "active"}}, the_tenant
     ),
+    ("delete", "/api/v1/tenants/{tenant_id}"): Row("platform", made=the_tenant),
+    ("get", "/api/v1/tenants/{tenant_id}/deletion"): Row("platform", 404, made=the_tenant),
     ("patch", "/api/v1/tenants/{tenant_id}"): Row("platform", 200, {"json": {"name": "roles"}}, the_tenant),
     ("post", "/api/v1/tenants/{tenant_id}/tokens"): Row(
         "admin platform", 201, {"json": {"roles": ["reader"]}}, the_tenant
     ),
+    ("get", "/api/v1/usage"): Row("admin"),
+    ("get", "/api/v1/keys/{key_id}/quotas"): Row("admin", made=a_key),
+    ("put", "/api/v1/keys/{key_id}/quotas"): Row("admin", 200, {"json": {"events_per_day": 5}}, a_key),
+    ("get", "/api/v1/tenants/{tenant_id}/usage"): Row("admin platform", made=the_tenant),
     ("get", "/api/v1/health"): Row("anyone"),
     ("get", "/api/v1/ready"): Row("anyone"),
     ("get", "/metrics"): Row("anyone"),

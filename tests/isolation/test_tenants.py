@@ -197,6 +197,22 @@ def facets(pair: Pair) -> None:
         assert client.put("/facets", json={"facets": []}).json()["facets"] == []
 
 
+def masking(pair: Pair) -> None:
+    """Neither tenant's rules show in the other or mask its events, and the same value has another hash."""
+    sent = {"event": {"action": "a", "user_id": "ana", "metadata": {"iban": "x"}}}
+    rules = [{"by": "key", "match": "iban", "action": "remove"}, {"by": "path", "match": "$.user_id", "action": "hash"}]
+    assert pair.theirs.put("/masking", json={"rules": rules}).status_code == 200
+    assert silent(pair, pair.mine.get("/masking")).json()["rules"] == []
+    shown = silent(pair, pair.mine.post("/masking/preview", json=sent)).json()
+    assert shown["event"] == sent["event"] | {"severity": "INFO"}
+    assert silent(pair, pair.mine.put("/masking", json={"rules": rules[1:]})).json()["rules"] == rules[1:]
+    assert pair.theirs.get("/masking").json()["rules"] == rules
+    hashes = {c.post("/masking/preview", json=sent).json()["event"]["user_id"] for c in (pair.mine, pair.theirs)}
+    assert len(hashes) == 2
+    for client in (pair.mine, pair.theirs):
+        assert client.put("/masking", json={"rules": []}).json()["rules"] == []
+
+
 def read_job(pair: Pair) -> None:
     refused_as_unknown(pair, "GET", "/jobs/{}")
     assert pair.theirs.get(f"/jobs/{pair.their_job}").status_code == 200
@@ -469,6 +485,21 @@ def of_a_tenant(method: str, path: str = "/tenants/{}", **more: Any) -> Callable
     return check
 
 
+def usage(pair: Pair) -> None:
+    assert pair.mine.tenant is not None
+    assert pair.theirs.tenant is not None
+    assert silent(pair, pair.mine.get("/usage")).json()["tenant_id"] == pair.mine.tenant.id
+    assert pair.mine.get("/usage", params={"tenant_id": pair.theirs.tenant.id}).status_code == 400
+
+
+def usage_of_a_tenant(pair: Pair) -> None:
+    assert pair.theirs.tenant is not None
+    unknown = pair.mine.get(f"/tenants/{'a' * 16}/usage", headers=REQUEST)
+    answer = pair.mine.get(f"/tenants/{pair.theirs.tenant.id}/usage", headers=REQUEST)
+    assert (answer.status_code, answer.content) == (404, unknown.content)
+    assert _comparable(answer) == _comparable(unknown)
+
+
 def issue_token(pair: Pair) -> None:
     assert pair.theirs.tenant is not None
     path, body = "/tenants/{}/tokens", {"roles": ["reader"]}
@@ -522,6 +553,9 @@ CASES: dict[tuple[str, str], Callable[[Pair], None]] = {
     ("get", "/api/v1/logs/completeness"): completeness,
     ("get", "/api/v1/facets"): facets,
     ("put", "/api/v1/facets"): facets,
+    ("get", "/api/v1/masking"): masking,
+    ("put", "/api/v1/masking"): masking,
+    ("post", "/api/v1/masking/preview"): masking,
     ("post", "/api/v1/exports"): start_export,
     ("get", "/api/v1/exports"): list_exports,
     ("get", "/api/v1/exports/{export_id}"): of_an_export("GET"),
@@ -564,8 +598,14 @@ CASES: dict[tuple[str, str], Callable[[Pair], None]] = {
     ("post", "/api/v1/tenants"): create_tenant,
     ("get", "/api/v1/tenants/{tenant_id}"): of_a_tenant("GET"),
     ("put", "/api/v1/tenants/{tenant_id}"): of_a_tenant("PUT", json={"name": "mine", "status": "active"}),
+    ("delete", "/api/v1/tenants/{tenant_id}"): of_a_tenant("DELETE", params={"dry_run": "false"}),
+    ("get", "/api/v1/tenants/{tenant_id}/deletion"): of_a_tenant("GET", "/tenants/{}/deletion"),
     ("patch", "/api/v1/tenants/{tenant_id}"): of_a_tenant("PATCH", json={"status": "suspended"}),
     ("post", "/api/v1/tenants/{tenant_id}/tokens"): issue_token,
+    ("get", "/api/v1/usage"): usage,
+    ("get", "/api/v1/keys/{key_id}/quotas"): of_a_key("GET", "/keys/{}/quotas"),
+    ("put", "/api/v1/keys/{key_id}/quotas"): of_a_key("PUT", "/keys/{}/quotas", json={"events_per_day": 1}),
+    ("get", "/api/v1/tenants/{tenant_id}/usage"): usage_of_a_tenant,
     ("get", "/api/v1/health"): tells_nothing("/api/v1/health"),
     ("get", "/api/v1/ready"): tells_nothing("/api/v1/ready"),
     ("get", "/metrics"): tells_nothing("/metrics"),

@@ -110,7 +110,7 @@ class Store(Failing):
 
 
 def stored(row: StoreRow) -> Stored:
-    return Stored(row.id, row.placement, row.timestamp, row.received_at, row.hash, row.body, row.envelope)
+    return Stored(row.id, row.placement, row.timestamp, row.received_at, row.hash, row.body, row.content, row.envelope)
 
 
 def ordered(events: list[Stored], query: EventQuery, after: Position | None) -> list[Stored]:

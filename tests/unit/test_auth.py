@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from typing import cast
 
 import pytest
 from starlette.requests import Request
 
-from api.auth import Authenticator
+from api.auth import Access, Authenticator
 from api.main import serve
 from api.tokens import SigningKey, TokenIssuer, TokenVerifier
 from core import ports
 from core.access import Permission, Role
 from core.errors import Forbidden, NotFound, OcelotError, Unauthenticated, Unavailable
+from core.networks import Network, network
 from core.ports import AccessSnapshot
 from core.snapshots import Snapshots
-from core.tenant import Tenant, TenantStatus
+from core.tenant import Claims, Tenant, TenantStatus, from_token
 
 KEY = SigningKey(SigningKey.generate())
 ISSUER = TokenIssuer(KEY, "ocelot", "ocelot-api")
@@ -28,6 +30,7 @@ class Control:
     def __init__(self) -> None:
         self.tenants: dict[str, Tenant] = {}
         self.revoked: set[str] = set()
+        self.networks: dict[str, tuple[Network, ...]] = {}
         self.reads = 0
         self.down = False
 
@@ -35,7 +38,7 @@ class Control:
         if self.down:
             raise Unavailable("store")
         self.reads += 1
-        return AccessSnapshot(dict(self.tenants), frozenset(self.revoked))
+        return AccessSnapshot(dict(self.tenants), frozenset(self.revoked), dict(self.networks))
 
     def add(self, tenant_id: str, status: TenantStatus = TenantStatus.ACTIVE) -> None:
         self.tenants[tenant_id] = Tenant(tenant_id, "t", b"s" * 32, 0, status)
@@ -156,3 +159,93 @@ def test_a_signing_key_that_is_none_stops_the_start_with_one_line(key: str, monk
     with pytest.raises(SystemExit) as raised:
         serve()
     assert raised.value.code == "ocelot api: the signing key must be an ES256 (P-256) private key in PEM"
+
+
+# Networks, and what ends while it is under way -----------------------------------------------------------------------
+
+
+def from_address(address: str, *roles: Role) -> Request:
+    asked = asking("aaaaaaaa", *roles)
+    return Request({**asked.scope, "client": (address, 4711)})
+
+
+async def test_a_keys_tokens_are_good_in_its_networks_alone(
+    authenticator: Authenticator, snapshots: Snapshots, control: Control
+) -> None:
+    control.add("aaaaaaaa")
+    control.networks = {"key:k": (network("203.0.113.0/24"),)}
+    access = await authenticator.tenant_access(from_address("203.0.113.9", Role.READER), Permission.READ)
+    for address in ("203.0.114.1", "::1", "unknown"):
+        with pytest.raises(Forbidden) as refused:
+            await authenticator.tenant_access(from_address(address, Role.READER), Permission.READ)
+        assert refused.value.code == "address_not_allowed"
+    with pytest.raises(Forbidden):
+        await authenticator.tenant_access(asking("aaaaaaaa", Role.READER), Permission.READ)  # from nowhere known
+    inside = from_address("203.0.113.9")
+    authenticator.recheck(inside, access, Permission.READ)
+    control.networks = {"key:k": (network("198.51.100.0/24"),)}
+    await snapshots.refresh()
+    with pytest.raises(Forbidden):
+        authenticator.recheck(inside, access, Permission.READ)
+    control.networks = {"key:other": (network("198.51.100.0/24"),)}
+    await snapshots.refresh()
+    authenticator.recheck(inside, access, Permission.READ)
+
+
+@pytest.mark.parametrize("name", ["key:k", "key:k#2", "token"])
+async def test_what_is_under_way_ends_with_any_of_the_tokens_names(
+    authenticator: Authenticator, snapshots: Snapshots, control: Control, name: str
+) -> None:
+    control.add("aaaaaaaa")
+    tenant = control.tenants["aaaaaaaa"]
+    claims = Claims("key:k", tenant.id, frozenset({Role.READER}), "token", 0, 0, secret="key:k#2")
+    access = Access(from_token(claims, tenant), tenant, claims)
+    await snapshots.refresh()
+    authenticator.recheck(asking(None), access, Permission.READ)
+    control.revoked = {"key:k#1", "key:", "tok", name}
+    await snapshots.refresh()
+    with pytest.raises(Unauthenticated) as refused:
+        authenticator.recheck(asking(None), access, Permission.READ)
+    assert refused.value.code == "token_revoked"
+
+
+async def test_a_permission_set_holds_as_it_is_now_and_in_its_tenant_alone(
+    authenticator: Authenticator, snapshots: Snapshots, control: Control
+) -> None:
+    for name in ("aaaaaaaa", "bbbbbbbb"):
+        control.add(name)
+    sets = {"searcher": frozenset({Permission.VIEW})}
+    control.tenants["aaaaaaaa"] = replace(control.tenants["aaaaaaaa"], permission_sets=sets)
+    token = ISSUER.issue(subject="s", tenant_id="aaaaaaaa", roles=[], lifetime=60, sets=["searcher", "gone"])
+    request = Request({"type": "http", "headers": [(b"authorization", f"Bearer {token}".encode())]})
+    access = await authenticator.tenant_access(request, Permission.VIEW)
+    assert access.scope.permissions == {Permission.VIEW}
+    with pytest.raises(Forbidden):
+        await authenticator.tenant_access(request, Permission.READ)
+    with pytest.raises(NotFound):
+        await authenticator.managed_tenant(request, "bbbbbbbb")
+    control.tenants["aaaaaaaa"] = replace(control.tenants["aaaaaaaa"], permission_sets={})
+    await snapshots.refresh()
+    with pytest.raises(Forbidden):
+        await authenticator.tenant_access(request, Permission.VIEW)
+    with pytest.raises(Forbidden):
+        authenticator.recheck(request, access, Permission.VIEW)
+
+
+async def test_a_record_that_cannot_be_read_does_not_end_the_refreshing(
+    authenticator: Authenticator, snapshots: Snapshots, control: Control, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("core.snapshots.REFRESH_SECONDS", 0.0)
+    control.add("aaaaaaaa")
+    read = control.snapshot
+
+    async def broken() -> AccessSnapshot:
+        monkeypatch.setattr(control, "snapshot", read)
+        raise ValueError("a record of a newer version")
+
+    monkeypatch.setattr(control, "snapshot", broken)
+    task = asyncio.create_task(snapshots.refresh_forever())
+    async with asyncio.timeout(5):
+        while not control.reads:
+            await asyncio.sleep(0)
+    task.cancel()

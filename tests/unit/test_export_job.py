@@ -26,7 +26,9 @@ from core.export.saved import Checkpoint, checkpoint_of, folder_of
 from core.export.source import Source
 from core.ids import uuid7s
 from core.jobs import Claim, Job, Json, Progress
+from core.ports import AccessSnapshot
 from core.query import EventQuery
+from core.snapshots import Snapshots
 from core.tenant import Tenant, TenantStatus
 from tests.contracts.stores import START, a_scope, body_of, row
 from tests.unit.ports import Ledger, anything
@@ -90,9 +92,13 @@ class Jobs(MongoJobs):
 class Control:
     def __init__(self, tenant: Tenant) -> None:
         self.found: Tenant | None = tenant
+        self.revoked: set[str] = set()
 
     async def tenant(self, tenant_id: str) -> Tenant | None:
         return self.found
+
+    async def snapshot(self) -> AccessSnapshot:
+        return AccessSnapshot({}, frozenset(self.revoked))
 
 
 class World:
@@ -111,7 +117,7 @@ class World:
         self.control = Control(Tenant(self.scope.tenant_id, "Acme", b"s" * 32, START - 1))
         source = Source(self.store, anything(None), anything(_ledger()))
         archive = anything(Archive(self.archive, self.steps))
-        self.handler = ExportHandler(anything(self.control), source, archive, part_bytes=3_000)
+        self.handler = ExportHandler(anything(self.control), Snapshots(anything(self.control)), source, archive, 3_000)
         self.bodies: list[bytes] = []
 
     async def fill(self) -> None:
@@ -285,3 +291,25 @@ def world_content(bodies: list[bytes], form: str) -> Any:
 def test_a_jobs_files_lie_in_a_folder_of_its_tenant() -> None:
     job = Job("id", "tenant01", "export", {}, "", 0, 0, 0)
     assert folder_of(job) == "exports/tenant01/id"
+
+
+async def test_an_export_ends_with_the_key_that_asked_for_it(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    job_id = await world.ask()
+    put, parts = world.archive.put, []
+
+    async def revoked_meanwhile(name: str, data: bytes) -> None:
+        await put(name, data)
+        parts.append(name)
+        world.control.revoked.add("ana")
+        await world.handler._snapshots.refresh()
+
+    monkeypatch.setattr(world.archive, "put", revoked_meanwhile)
+    with pytest.raises(Forbidden, match="revoked"):
+        await world.run(job_id)
+    assert len(parts) == 1, "it stops at the next batch"
+    with pytest.raises(Forbidden, match="revoked"):
+        await world.run(job_id)
+    job = await world.jobs.get(world.scope, job_id)
+    assert job is not None
+    assert checkpoint_of(job).file is None
+    assert len(parts) == 1

@@ -66,8 +66,8 @@ def test_every_bad_rule_is_named_and_one_too_many() -> None:
     ("patterns", "fault"),
     [
         ([f"a{n}" for n in range(MAX_PATTERNS + 1)], MAX_PATTERNS),
-        (["a{300}", "b{300}", "c{300}", "d{300}"], 3),
-        (["a{900}"], None),
+        (["a{150}", "b{150}", "c{150}", "d{150}"], 3),
+        (["a{450}"], None),
     ],
 )
 def test_patterns_are_bounded_in_number_and_size(patterns: Sequence[str], fault: int | None) -> None:

@@ -60,7 +60,7 @@ class MongoPurge:
         """The collections of which whole documents are a tenant's, and small."""
         with store_calls():
             names = await self._database.list_collection_names()
-        apart = (_TENANTS, TOMBSTONES, EVENTS, RECEIPTS)
+        apart = (_TENANTS, EVENTS, RECEIPTS)
         return sorted(name for name in names if name not in apart and not name.startswith("system."))
 
     async def _revocations(self, scope: TenantScope) -> None:
@@ -91,6 +91,8 @@ def _own(tenant_id: str, name: str, but_job: str) -> list[BsonMap]:
     # ";" follows ":".
     named: BsonMap = {"_id": {"$gte": f"{tenant_id}:", "$lt": f"{tenant_id};"}}
     by_field: BsonMap = {"tenant_id": tenant_id}
+    if name == TOMBSTONES:
+        return [by_field | {"_id": {"$ne": tenant_id}}]
     if name == JOBS:
         by_field["_id"] = {"$ne": but_job}
     return [by_field, {"_id": tenant_id}, named]

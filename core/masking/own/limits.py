@@ -8,7 +8,7 @@ MAX_RULES: Final = 50
 MAX_PATTERNS: Final = 10
 MAX_MATCH: Final = 256
 """Characters of a rule's `match`."""
-MAX_PROGRAM: Final = 1000
+MAX_PROGRAM: Final = 500
 """Instructions of all of a tenant's patterns together, as RE2 compiles them. A pattern that outruns its cache of states
 costs 13 ns a byte for each, the only cost that is not the same for every pattern."""
 PATTERN_MEMORY: Final = 1024 * 1024

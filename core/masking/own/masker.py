@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from core.masking.own.program import compiled
 from core.masking.own.pseudonyms import Pseudonyms
-from core.masking.own.sieve import Sieve
+from core.masking.own.sieve import Sieve, places
 from core.masking.own.steps import NO_RULE, Steps
 from core.masking.own.text import Change, Replacements
 from core.masking.own.walk import Rules, Walk, is_json
@@ -37,6 +37,7 @@ class OwnMasker:
         self._steps = Steps(program)
         self._keys = frozenset(number for number, _ in program.keys)
         self._patterns = program.patterns
+        self._places = places([program.screens[pattern.rule] for pattern in program.patterns])
         self._replacements = Replacements(program.actions, Pseudonyms(secret))
 
     def mask(self, item: bytes) -> bytes:
@@ -65,7 +66,7 @@ class OwnMasker:
             return []
         asked = frozenset(rules)
         patterns = [pattern for pattern in self._patterns if pattern.rule in asked]
-        by = Rules(self._steps, not self._keys.isdisjoint(asked), patterns, self._replacements)
+        by = Rules(self._steps, not self._keys.isdisjoint(asked), patterns, self._places, self._replacements)
         return Walk(item, by).changes(self._steps.begin(asked), event=True)
 
 

@@ -8,14 +8,15 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Sequence
+from itertools import islice
 from typing import Final
 
 import msgspec
 import re2
 
-from core.masking.own.limits import PATTERN_MEMORY
+from core.masking.own.limits import MAX_HITS, PATTERN_MEMORY
 
-_JSON_IN_STRING: Final = re.compile(rb'"[ \t\r\n]*[{\[]')
+_JSON_IN_STRING: Final = re.compile(rb'"\s*(?:\{\s*["}]|\[\s*[\["{\]0-9tfn-])')
 _BLANKS: Final = bytes.maketrans(b"\t\r\n", b"   ")
 _decode: Final = msgspec.json.Decoder(str).decode
 _ANCHORS: Final = re.compile(
@@ -46,6 +47,22 @@ class Sieve:
                 return self._every
             text = unquoted
         return self._match(text)
+
+
+def places(screens: Sequence[str]) -> Callable[[bytes], list[tuple[int, int]]]:
+    """A function that finds where the screens of patterns hit raw JSON, in order; all of it where they do too often.
+
+    Whatever a pattern finds in a string without escapes, one of these overlaps.
+    """
+    if not screens:
+        return lambda document: []
+    found = re2.compile("|".join(screens).encode(), re2_options())
+
+    def search(document: bytes) -> list[tuple[int, int]]:
+        hits = [match.span() for match in islice(found.finditer(document), MAX_HITS + 1)]
+        return hits if len(hits) <= MAX_HITS else [(0, len(document))]
+
+    return search
 
 
 def unescaped(item: bytes) -> bytes | None:

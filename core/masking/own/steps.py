@@ -15,6 +15,9 @@ from core.masking.own.program import Program
 
 NO_RULE: Final = 1 << 30
 """Greater than any rule's number: the smaller of two goes first."""
+_OTHER: Final = b""
+"""For a name that no path has; none has an empty one."""
+_NO_INDEX: Final = -1
 _REMEMBERED: Final = 8192
 _LONGEST: Final = 128
 
@@ -31,9 +34,9 @@ class Steps:
         self._keys = program.keys
         self._named: dict[bytes, int] = {}
         self._taken: dict[tuple[States, bytes | None, int], tuple[States, int]] = {}
-        # Items beyond the greatest index that a path names are all alike.
-        indexes = [segment.index for path in self._paths.values() for segment in path if segment.index is not None]
-        self._alike = max(indexes, default=-1) + 1
+        segments = [segment for path in self._paths.values() for segment in path]
+        self._names = {segment.name for segment in segments}
+        self._indexes = {segment.index for segment in segments}
 
     def begin(self, rules: Collection[int]) -> States:
         """At an event, with these rules alone."""
@@ -53,13 +56,15 @@ class Steps:
     def into(self, states: States, raw: bytes | None, index: int = 0) -> tuple[States, int]:
         """The states at a member by its name as written, or at an item (None) by its index, and the first rule by path
         that ends there, or `NO_RULE`."""
-        key = (states, raw, min(index, self._alike))
+        # Names that no path has are all alike, and so are such indexes: what a hostile event can bring is bounded.
+        name = raw if raw is None or b"\\" not in raw else unescape(raw)
+        if name is not None and name not in self._names:
+            name = _OTHER
+        key = (states, name, index if index in self._indexes else _NO_INDEX)
         found = self._taken.get(key)
         if found is None:
-            found = self._into(states, None if raw is None else unescape(raw), index)
-            if raw is None or len(raw) <= _LONGEST:
-                _make_room(self._taken)
-                self._taken[key] = found
+            _make_room(self._taken)
+            found = self._taken[key] = self._into(*key)
         return found
 
     def _into(self, states: States, name: bytes | None, index: int) -> tuple[States, int]:

@@ -6,7 +6,8 @@ One match a member or item, 0.5 us each. Objects and arrays that no rule can rea
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+import sys
+from collections.abc import Callable, Iterable, Sequence
 from typing import Final, NamedTuple
 
 import msgspec
@@ -26,6 +27,7 @@ _TOKEN: Final = re.compile(
 )
 _KEY, _STRING, _BARE, _OPEN, _CLOSE = 1, 2, 3, 4, 5
 _TO_BRACKET: Final = re.compile(rb'(?:[^{}\[\]"]++|"[^"\\]*+(?:\\.[^"\\]*+)*+")*+(?:([{\[])|[}\]])', re.DOTALL)
+_NO_PLACE: Final = (sys.maxsize, sys.maxsize)
 _COMMA_AFTER: Final = re.compile(rb"[ \t\r\n]*+,")
 _NAMED_NEVER: Final = frozenset(name.encode() for name in NEVER)
 _ADDRESS: Final = ADDRESS.encode()
@@ -36,6 +38,9 @@ _MAY_BE_JSON: Final = b"{[ \t\r\n\\"
 _decode: Final = msgspec.json.Decoder(msgspec.Raw).decode
 
 
+Places = Callable[[bytes], Iterable[tuple[int, int]]]
+
+
 class Rules(NamedTuple):
     """What a walk goes by: of a tenant's rules those that the sieve named."""
 
@@ -43,19 +48,22 @@ class Rules(NamedTuple):
     keys: bool
     """Whether any rule by key is among them."""
     patterns: Sequence[Pattern]
+    places: Places
+    """Where in raw JSON, but for strings with escapes, the patterns may find something."""
     replacements: Replacements
 
 
 class _Frame:
     """An object or array that the walk is in."""
 
-    __slots__ = ("array", "count", "fields", "kept", "rule", "states", "tags")
+    __slots__ = ("array", "count", "fields", "is_open", "kept", "rule", "states", "tags")
 
     def __init__(self, array: bool, states: States, rule: int, *, fields: bool = False, tags: bool = False) -> None:
         self.array = array
         self.states = states
         self.rule = rule  # that applies to everything in it, or NO_RULE
         self.fields = fields  # its members are an event's named fields
+        self.is_open = not fields and not states and rule == NO_RULE  # nothing here depends on where it is
         self.tags = tags  # its items are an event's tags, which have to stay strings
         self.count = 0  # items so far
         self.kept = False  # whether a member so far stays
@@ -70,6 +78,8 @@ class Walk:
         self._nesting = nesting
         self._deep = rules.keys or bool(rules.patterns)
         self._changes: list[Change] = []
+        self._places = iter(rules.places(document)) if rules.patterns else iter(())
+        self._place = next(self._places, _NO_PLACE)
 
     def changes(self, states: States, *, event: bool) -> list[Change]:
         """What to change in it, in order and apart from each other. `states` are those at the document itself."""
@@ -88,11 +98,32 @@ class Walk:
                 stack.append(frame)
                 frame = _Frame(token[_OPEN] == b"[", states, NO_RULE, fields=event)
                 continue
+            if kind != _OPEN and frame.is_open and self._is_plain(token):
+                frame.kept = True
+                frame.count += 1
+                continue
             at, inner = self._member(token, frame)
             if inner is not None:
                 stack.append(frame)
                 frame = inner
         return self._changes
+
+    def _is_plain(self, token: re.Match[bytes]) -> bool:
+        """Whether no rule by key or pattern can concern a member or item with a value of its own: most by far."""
+        name, raw = token[_KEY], token[_STRING]
+        if name is not None and self._rules.keys and self._rules.steps.of_name(name) != NO_RULE:
+            return False
+        if raw and (raw[0] in _MAY_BE_JSON or b"\\" in raw):
+            return False
+        if self._place is _NO_PLACE:
+            return not self._rules.patterns or name is None or b"\\" not in name
+        return token.end() < self._place[0] and (name is None or b"\\" not in name)
+
+    def _is_found(self, start: int, end: int) -> bool:
+        """Whether a pattern may find something there. The places that are asked for come in order."""
+        while self._place[1] < start:
+            self._place = next(self._places, _NO_PLACE)
+        return self._place[0] <= end
 
     def _member(self, token: re.Match[bytes], frame: _Frame) -> tuple[int, _Frame | None]:
         """Take one member or item: where the walk goes on, and in what, if that is in it."""
@@ -162,7 +193,7 @@ class Walk:
 
     def _name(self, token: re.Match[bytes], rule: int) -> tuple[int, bool]:
         """Look for patterns in a member's name; the rule for the member then, and whether it takes the member away."""
-        found = self._in_text(token[_KEY], token.start(_KEY))
+        found = self._in_text(*token.span(_KEY))
         for change in found:
             if self._rules.replacements.removes(change.rule):
                 return change.rule, True
@@ -195,7 +226,7 @@ class Walk:
         if bare == _NULL:
             return
         if rule == NO_RULE:
-            if bare[0] in b"tf" or not self._rules.patterns:
+            if bare[0] in b"tf" or not self._is_found(start, end):
                 return
             found = found_in(bare, self._rules.patterns, self._rules.replacements)
             rule = min((change.rule for change in found), default=NO_RULE)
@@ -210,7 +241,7 @@ class Walk:
             string = Unescaped(raw)
             if is_json(string.text):
                 return self._in_json(string, start, states)
-        return self._in_text(raw, start) if self._rules.patterns else []
+        return self._in_text(start, start + len(raw))
 
     def _in_json(self, string: Unescaped, start: int, states: States) -> list[Change]:
         if self._nesting >= MAX_NESTING:
@@ -219,13 +250,18 @@ class Walk:
         found = Walk(string.text, self._rules, self._nesting + 1).changes(states, event=False)
         return [_placed(change, string, start) for change in found]
 
-    def _in_text(self, raw: bytes, start: int) -> list[Change]:
+    def _in_text(self, start: int, end: int) -> list[Change]:
+        """What patterns change in the string that stands there."""
+        raw, rules = self._document[start:end], self._rules
         if b"\\" not in raw:
-            found = found_in(raw, self._rules.patterns, self._rules.replacements)
+            if not self._is_found(start, end):
+                return []
+            found = found_in(raw, rules.patterns, rules.replacements)
             return [Change(start + c.start, start + c.end, c.new, c.rule) for c in found]
+        if not rules.patterns:
+            return []
         string = Unescaped(raw)
-        found = found_in(string.text, self._rules.patterns, self._rules.replacements)
-        return [_placed(change, string, start) for change in found]
+        return [_placed(change, string, start) for change in found_in(string.text, rules.patterns, rules.replacements)]
 
 
 def _placed(change: Change, string: Unescaped, start: int) -> Change:
