@@ -49,6 +49,7 @@ from api.routes import (
     permission_sets,
     quotas,
     reindex,
+    retention,
     searches,
     searching,
     service,
@@ -98,6 +99,7 @@ _ROUTERS = (
     searches.router,
     exports.router,
     holds.router,
+    retention.router,
     jobs.router,
     changes.router,
     facets.router,
@@ -210,6 +212,8 @@ def _state(settings: Settings, backends: Backends, key: SigningKey) -> State:
     snapshots.when_gone(verifier.forget)
     proxies = Proxies(settings.proxy_networks)
     external = open_issuers(settings.issuers, settings.issuer, settings.audience)
+    if external is not None:
+        snapshots.when_gone(external.forget)
     limiter = Limiter()
     limiter.quotas_of = snapshots.quotas
     return State(
