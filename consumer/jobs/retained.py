@@ -12,7 +12,7 @@ from consumer.jobs.runner import Later, Work
 from core.archiving.files import SegmentFiles
 from core.errors import Forbidden
 from core.holds import Held, Holds, held_in
-from core.jobs import RESTORE, RETENTION, Job, Jobs
+from core.jobs import RESTORE, RETENTION, Job, Jobs, JobState
 from core.ports import Account, Accounts, Control, EventIndex, EventStore, Ledger, Stored, Tally
 from core.ports.accounts import SECOND
 from core.segments import Segment, Segments, SegmentState
@@ -23,6 +23,8 @@ BATCH: Final = 1000
 _TURN_SECONDS: Final = 5.0
 _REBUILD_SECONDS: Final = 30.0
 _LOOK: Final = 100
+ERASURE: Final = "erasure"
+"""The kind of job that rewrites segments; it waits for retention and restoring before it begins."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +52,10 @@ async def tenant_of(ports: Ports, work: Work) -> Tenant:
         for job in await ports.jobs.listing(work.scope, kind, before=None, limit=_LOOK):
             if job.state.active and job.id != work.job.id and _age(job) < _age(work.job):
                 raise Later(_TURN_SECONDS, f"job {job.id} moves events of the same log")
+    for job in await ports.jobs.listing(work.scope, ERASURE, before=None, limit=_LOOK):
+        # One that is queued may be waiting for this one.
+        if job.state is JobState.RUNNING:
+            raise Later(_TURN_SECONDS, f"job {job.id} erases from the same log")
     return tenant
 
 

@@ -110,7 +110,7 @@ def test_a_hundred_thousand_events_go_and_come_back(kept: Service) -> None:
     began = time.monotonic()
     answer = client.post("/logs/restore", json=body)
     kill_and_start(kept, 2, 6)
-    result = ended(client, answer.json()["job"])
+    result = ended(client, answer.json()["job"], timeout=600)
     print(f"restored in {time.monotonic() - began:.0f} s, two kills included: {result}")
     assert (result["conflicts"], result["failed"]) == (0, 0)
     assert result["restored"] == len(expected) - len(staying)

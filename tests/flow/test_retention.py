@@ -21,9 +21,9 @@ CUT = instant.parse(BEFORE)[0]
 MARCH = instant.parse("2026-03-01T00:00:00Z")[0]
 
 
-def ended(client: Client, job: dict[str, Any]) -> dict[str, Any]:
+def ended(client: Client, job: dict[str, Any], timeout: float = 120) -> dict[str, Any]:
     """The job's result once it is done."""
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + timeout
     while (found := client.get(f"/jobs/{job['id']}").json())["state"] in ("queued", "running"):
         assert time.monotonic() < deadline, found
         time.sleep(0.2)

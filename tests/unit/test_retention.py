@@ -12,6 +12,7 @@ import pytest
 from mongomock_motor import AsyncMongoMockClient
 
 from consumer.jobs.expiry import Expiry
+from consumer.jobs.retained import ERASURE
 from consumer.jobs.retention import Retention
 from consumer.jobs.runner import Later
 from core.adapters.store.indexes import ensure_indexes
@@ -324,6 +325,20 @@ async def test_it_waits_for_a_rebuild_and_for_an_older_job(world: World) -> None
         await world.run(held)
     assert set(going) <= set(await world.stored())
     await world.ledger.set_rebuilding(world.tenant.id, False)
+    await world.run(await world.claim())
+    await is_done(world, going, staying)
+
+
+async def test_it_waits_for_an_erasure_that_runs_and_not_for_one_that_waits(world: World) -> None:
+    going, staying = await filled(world)
+    await world.ask(ERASURE, before=0)
+    await world.ask()
+    erasing = await world.jobs.claim([ERASURE], 10_000)
+    assert erasing is not None
+    with pytest.raises(Later, match="erases"):
+        await world.run(await world.claim())
+    assert set(going) <= set(await world.stored())
+    await world.jobs.release(erasing, 10_000)
     await world.run(await world.claim())
     await is_done(world, going, staying)
 
