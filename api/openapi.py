@@ -15,6 +15,7 @@ from api.schemas.holds import HoldIn, ReleaseIn
 from api.schemas.jobs import ExportIn
 from api.schemas.keys import KeyChangeIn, NewKeyIn, PermissionSetIn, RotateIn
 from api.schemas.masking import MaskingIn, PreviewIn
+from api.schemas.quarantine import ChosenIn, DiscardIn, FixIn
 from api.schemas.reindex import ReconcileIn, ReindexIn
 from api.schemas.retention import RestoreIn
 from api.schemas.searches import SavedSearchIn, SearchIn
@@ -138,8 +139,11 @@ _BODIES: Final[tuple[type[BaseModel], ...]] = (
     EventIn,
     BulkEventIn,
     CatalogueIn,
+    ChosenIn,
+    DiscardIn,
     ExportIn,
     FacetsIn,
+    FixIn,
     KeyQuotasIn,
     HoldIn,
     KeyChangeIn,

@@ -46,6 +46,7 @@ async def consume(settings: Settings) -> None:
             store=backends.store,
             index=backends.index,
             parking=backends.parking,
+            quarantine=backends.quarantine,
             outbox=backends.outbox,
             ledger=backends.ledger,
             accounts=backends.accounts,
