@@ -5,6 +5,7 @@ from __future__ import annotations
 import typer
 
 from cli import keys, stack, tenants
+from cli.erase_command import erase_command
 from cli.import_command import import_command
 from cli.parked import parked
 from cli.reconcile_command import reconcile_command
@@ -34,6 +35,7 @@ app.add_typer(parked, name="parked")
 app.command("search")(search_command)
 app.command("reindex")(reindex_command)
 app.command("reconcile")(reconcile_command)
+app.command("erase")(erase_command)
 app.command("tail")(tail_command)
 app.command("usage")(usage)
 app.command("import")(import_command)

@@ -11,6 +11,7 @@ from typing import Any
 
 from consumer.health import HealthServer
 from consumer.jobs.deletion import TenantDeletion
+from consumer.jobs.erasure import TOMBSTONE_DAYS, Erasure
 from consumer.jobs.export import ExportHandler
 from consumer.jobs.frontier import Frontier
 from consumer.jobs.outbox import OutboxDrain
@@ -21,9 +22,10 @@ from consumer.jobs.runner import LEASE_SECONDS, Handler, JobRunner
 from consumer.jobs.schedule import every
 from consumer.loop import Loop
 from consumer.pipeline import Pipeline
-from core import telemetry
+from core import instant, telemetry
+from core.archiving.files import SegmentFiles
 from core.export.source import Source
-from core.jobs import EXPORT, RECONCILE, REINDEX, TENANT_DELETION
+from core.jobs import ERASURE, EXPORT, RECONCILE, REINDEX, TENANT_DELETION
 from core.settings import BadSettings, Settings, load
 from core.snapshots import Snapshots
 from core.tombstones import TombstoneSource
@@ -85,6 +87,7 @@ def _handlers(settings: Settings, backends: Backends, snapshots: Snapshots) -> d
         RECONCILE: Reconcile(backends.control, backends.store, backends.index, backends.ledger),
         REINDEX: Reindex(backends.jobs, backends.control, backends.store, backends.index, backends.ledger),
         TENANT_DELETION: TenantDeletion(backends),
+        ERASURE: Erasure(backends, SegmentFiles(backends.archive, settings.archive_level)),
     }
 
 
@@ -95,6 +98,7 @@ def _jobs(
     yield every(2.0, drain.run)
     yield every(2.0, runner.poll)
     yield every(60.0, runner.sweep)
+    yield every(3600.0, lambda: backends.tombstones.expire(instant.now_us() - TOMBSTONE_DAYS * 86_400_000_000))
     yield every(1.0, Frontier(backends.ledger, backends.queue).run)
     if settings.rebuild_on_start:
         yield Rebuild(backends.control, backends.store, backends.index, backends.ledger).run()

@@ -17,12 +17,14 @@ from core.tenant import TenantScope
 EXPORT: Final = "export"
 REINDEX: Final = "reindex"
 TENANT_DELETION: Final = "tenant_deletion"
+ERASURE: Final = "erasure"
 RECONCILE: Final = "reconcile"
 NEEDS: Final[dict[str, Permission]] = {
     EXPORT: Permission.READ,
     REINDEX: Permission.MANAGE,
     RECONCILE: Permission.MANAGE,
     TENANT_DELETION: Permission.PLATFORM,
+    ERASURE: Permission.MANAGE,
 }
 """Each kind of job, and what a caller must hold to start one, run it again or cancel it."""
 

@@ -257,8 +257,8 @@ def export(pair: Pair) -> None:
 
 
 def completeness(pair: Pair) -> None:
-    """Counts one's own: both sent the same, and the other has more."""
-    pair.theirs.ingest({"action": "theirs alone"})
+    """Counts one's own, while another sends."""
+    pair.senders[1].ingest({"action": "theirs alone"})
     asked = {"from": "-1h", "interval": "1d"}
     answer = silent(pair, pair.mine.get("/logs/completeness", params=asked)).json()
     counted = [sum(each[name] for each in answer["intervals"]) for name in ("stored", "indexed", "due")]
@@ -500,6 +500,15 @@ def usage_of_a_tenant(pair: Pair) -> None:
     assert _comparable(answer) == _comparable(unknown)
 
 
+def erase(pair: Pair) -> None:
+    """Only the own are counted, and a hold of the other's keeps nothing here."""
+    hold = pair.theirs.post("/holds", json={"search": {}, "reason": "theirs"}).json()["id"]
+    answer = silent(pair, pair.mine.post("/erasures", json={"user_id": "ana"}))
+    assert (answer.json()["events"], answer.json()["held_by"]) == (EVENTS, None)
+    assert pair.theirs.post(f"/holds/{hold}/release", json={"reason": "seen"}).status_code == 200
+    pair.mine.found(EVENTS)
+
+
 def issue_token(pair: Pair) -> None:
     assert pair.theirs.tenant is not None
     path, body = "/tenants/{}/tokens", {"roles": ["reader"]}
@@ -598,6 +607,7 @@ CASES: dict[tuple[str, str], Callable[[Pair], None]] = {
     ("post", "/api/v1/tenants"): create_tenant,
     ("get", "/api/v1/tenants/{tenant_id}"): of_a_tenant("GET"),
     ("put", "/api/v1/tenants/{tenant_id}"): of_a_tenant("PUT", json={"name": "mine", "status": "active"}),
+    ("post", "/api/v1/erasures"): erase,
     ("delete", "/api/v1/tenants/{tenant_id}"): of_a_tenant("DELETE", params={"dry_run": "false"}),
     ("get", "/api/v1/tenants/{tenant_id}/deletion"): of_a_tenant("GET", "/tenants/{}/deletion"),
     ("patch", "/api/v1/tenants/{tenant_id}"): of_a_tenant("PATCH", json={"status": "suspended"}),
