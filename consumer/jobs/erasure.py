@@ -12,20 +12,18 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Final
 
-import msgspec
-
 from consumer.jobs.deletion import Pace, drained
+from consumer.jobs.rewriting import Rewriter
 from consumer.jobs.runner import Work
 from core import erasure, instant
 from core.archiving.files import SegmentFiles
 from core.errors import Conflict, NotFound, Unavailable
 from core.export.saved import folder_of
 from core.holds import Hold, covering_any, held_in
-from core.ids import uuid7s
 from core.jobs import NEEDS, Job, Json, Progress
 from core.placement import place
 from core.ports import Account, Person, Stored, Tally, Tombstone
-from core.segments import Segment, name_of
+from core.segments import Segment
 from core.tenant import Tenant, TenantStatus
 from core.wiring import Backends
 
@@ -38,15 +36,6 @@ _BATCH: Final = 500
 _PARKED: Final = 100
 _POLL: Final = 0.25
 _SECOND: Final = 1_000_000
-
-
-class Rewriting(msgspec.Struct, frozen=True):
-    """A segment and its successor, by their ids and folders, before the one is certain to be in the other's place."""
-
-    old: str
-    old_folder: str
-    new: str
-    new_folder: str
 
 
 class Erasure:
@@ -101,14 +90,14 @@ class _Erasing:
         self._removed: dict[str, int] = kept.get("removed") or {}
         self._looked_at: int | None = kept.get("looked_at")
         """When the log was first looked through: what was read of it until then may lie in exports."""
-        self._rewriting = msgspec.convert(kept["rewriting"], Rewriting) if kept.get("rewriting") else None
+        self._segments = Rewriter(backends, files, work.scope, clock, self._save, kept.get("rewriting"))
         self._before: int = work.job.spec["before"]
         self._query = erasure.query_of(self._user_id, self._before)
 
     async def run(self) -> Json:
         through = await drained(self._backends.ledger, self._tenant.id, self._before, self._pace.drain_wait)
         await self._alone()
-        await self._rewritten()
+        await self._segments.end()
         await self._refuse_held()
         since = await self._bury()
         await self._round()
@@ -193,8 +182,8 @@ class _Erasing:
 
     async def _save(self) -> None:
         kept: Json = {"user_id": self._user_id, "removed": self._removed, "looked_at": self._looked_at}
-        if self._rewriting is not None:
-            kept["rewriting"] = msgspec.to_builtins(self._rewriting)
+        if self._segments.begun is not None:
+            kept["rewriting"] = self._segments.begun
         await self._work.save(Progress(self._removed.get("events", 0), None, kept))
 
     async def _exports(self) -> int:
@@ -266,45 +255,15 @@ class _Erasing:
         async for segment in erasure.segments(self._backends, self._scope, self._before):
             events = await self._own(segment)
             if events:
-                await self._rewrite(segment, events)
+                self._refuse((await held_in(self._backends.holds, self._scope)).covering, events)
+                await self._book(events, Tally(archived=-1, erased=1))
+                await self._segments.without(segment, events)
                 removed += len(events)
         return removed
 
     async def _own(self, segment: Segment) -> list[Stored]:
         """The person's events in the segment's file."""
         return [event for event in await self._files.read(segment) if erasure.is_of(event, self._user_id, self._before)]
-
-    async def _rewrite(self, segment: Segment, events: Sequence[Stored]) -> None:
-        """The segment without these events. Its successor is recorded before its own file goes."""
-        self._refuse((await held_in(self._backends.holds, self._scope)).covering, events)
-        gone = {event.id for event in events}
-        rest = [event for event in await self._files.read(segment) if event.id not in gone]
-        at = self._clock()
-        successor = uuid7s(at, 1)[0]
-        name = name_of(self._tenant.id, segment.first.us, successor)
-        self._rewriting = Rewriting(segment.id, segment.folder, successor, name.rpartition("/")[0])
-        await self._save()
-        made: Segment | None = None
-        if rest:
-            made = await self._files.write(self._scope, successor, rest, at=at, left=segment.left)
-            made = replace(made, state=segment.state, restored_until=segment.restored_until)
-        await self._book(events, Tally(archived=-1, erased=1))
-        await self._backends.segments.replace(self._scope, segment, made)
-        await self._rewritten()
-
-    async def _rewritten(self) -> None:
-        """End what was begun with a segment, or take it back: no file stays that no record names."""
-        begun, segments = self._rewriting, self._backends.segments
-        if begun is None:
-            return
-        old = await segments.get(self._scope, begun.old)
-        made = await segments.get(self._scope, begun.new)
-        if old is not None and made is not None:
-            await segments.replace(self._scope, old, made)
-            old = None
-        await self._backends.archive.remove(begun.new_folder if old is not None else begun.old_folder)
-        self._rewriting = None
-        await self._save()
 
 
 def _on_hold(hold: Hold) -> Conflict:
