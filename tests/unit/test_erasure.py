@@ -8,6 +8,7 @@ import re
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
+from unittest.mock import ANY
 
 import pytest
 from mongomock_motor import AsyncMongoMockClient
@@ -88,8 +89,8 @@ class World:
             await self.control.create_tenant(Tenant(tenant_id, "t", b"s" * 32, 0))
             for at, user, action in ((1, "ana", "x"), (2, "ben", "x"), (1000, "ana", "x"), (3, "ana", "ocelot.read")):
                 await self.add(scope, at, user, action)
-            archived = [self.stored(tenant_id, at, user) for at, user in ((4, "ana"), (5, "ben"))]
-            for n, events in enumerate((archived, archived[:1], archived[1:])):
+            for n, users in enumerate((("ana", "ben"), ("ana",), ("ben",))):
+                events = [self.stored(tenant_id, 4 + at, user) for at, user in enumerate(users)]
                 segment = await self.files.write(scope, uuid7s(START, 1)[0], events, at=n)
                 await self.segments.add(scope, dataclasses.replace(segment, state=SegmentState.REMOVED))
             for n, user in enumerate(("ana", "ben")):
@@ -266,7 +267,7 @@ async def test_it_waits_for_the_queue_and_for_whoever_has_events_in_hand(world: 
     await world.jobs.create(moving, max_active=1)
     await world.database["jobs"].update_one({"_id": job_id}, {"$set": {"due_at": 1}})
     assert (await world.run()).state is JobState.QUEUED
-    assert await world.left() == before
+    assert await world.left() == before | {"jobs": ANY}
     await world.jobs.cancel(SCOPE, moving.id, 1 << 60)
     await world.database["jobs"].update_one({"_id": job_id}, {"$set": {"due_at": 1}})
     await check(world, await world.run())
