@@ -48,6 +48,7 @@ from api.routes import (
     permission_sets,
     quotas,
     reindex,
+    retention,
     searches,
     searching,
     service,
@@ -96,6 +97,7 @@ _ROUTERS = (
     searches.router,
     exports.router,
     holds.router,
+    retention.router,
     jobs.router,
     changes.router,
     facets.router,
@@ -207,6 +209,8 @@ def _state(settings: Settings, backends: Backends, key: SigningKey) -> State:
     snapshots.when_gone(verifier.forget)
     proxies = Proxies(settings.proxy_networks)
     external = open_issuers(settings.issuers, settings.issuer, settings.audience)
+    if external is not None:
+        snapshots.when_gone(external.forget)
     limiter = Limiter()
     limiter.quotas_of = snapshots.quotas
     return State(

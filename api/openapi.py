@@ -17,6 +17,7 @@ from api.schemas.jobs import ExportIn
 from api.schemas.keys import KeyChangeIn, NewKeyIn, PermissionSetIn, RotateIn
 from api.schemas.masking import MaskingIn, PreviewIn
 from api.schemas.reindex import ReconcileIn, ReindexIn
+from api.schemas.retention import RestoreIn
 from api.schemas.searches import SavedSearchIn, SearchIn
 from api.schemas.tenants import TenantIn, TenantPatchIn, TenantSettingsIn
 from api.schemas.usage import KeyQuotasIn
@@ -151,6 +152,7 @@ _BODIES: Final[tuple[type[BaseModel], ...]] = (
     ReconcileIn,
     ReindexIn,
     ReleaseIn,
+    RestoreIn,
     RotateIn,
     SavedSearchIn,
     SearchIn,

@@ -10,6 +10,7 @@ from cli.import_command import import_command
 from cli.parked import parked
 from cli.reconcile_command import reconcile_command
 from cli.reindex_command import reindex_command
+from cli.retention import retention
 from cli.search_command import search_command
 from cli.tail_command import tail_command
 from cli.tenant_deletion import delete_tenant, show_deletion
@@ -34,6 +35,7 @@ app.command("token")(tenants.token)
 app.add_typer(parked, name="parked")
 app.command("search")(search_command)
 app.command("reindex")(reindex_command)
+app.add_typer(retention, name="retention")
 app.command("reconcile")(reconcile_command)
 app.command("erase")(erase_command)
 app.command("tail")(tail_command)

@@ -6,12 +6,14 @@ import json
 import re
 from collections.abc import Callable
 from dataclasses import asdict, fields, replace
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from cli import operator
 from cli.durations import seconds
+from cli.masking_rules import read_rules
 from core import accounts, credentials, grants, instant, tenancy
 from core.access import Role
 from core.placement import Period
@@ -85,12 +87,16 @@ def update_tenant(
     quarantine: Annotated[
         bool | None, typer.Option("--quarantine/--no-quarantine", help="Keep events that fail validation.")
     ] = None,
+    masking: Annotated[
+        Path | None, typer.Option(help="A file with its masking rules, as in the body of PUT /api/v1/masking.")
+    ] = None,
     quota: Annotated[
         list[str] | None, typer.Option(help="Such as events_per_second=500, or =none; repeat for several.")
     ] = None,
 ) -> None:
     """Change what is set for a tenant; every process goes by it within 5 seconds."""
     quotas = dict(_quota(text) for text in quota or ())
+    rules = None if masking is None else read_rules(masking)
     if name is not None and not 0 < len(name) <= 200:
         raise operator.failed("--name must have 1 to 200 characters")
 
@@ -103,6 +109,7 @@ def update_tenant(
             access_audit=access_audit or old.access_audit,
             quarantine=old.quarantine if quarantine is None else quarantine,
             quotas=replace(old.quotas, **quotas),
+            masking=old.masking if rules is None else rules,
         )
 
     _change(tenant_id, make)

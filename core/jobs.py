@@ -19,10 +19,14 @@ REINDEX: Final = "reindex"
 TENANT_DELETION: Final = "tenant_deletion"
 ERASURE: Final = "erasure"
 RECONCILE: Final = "reconcile"
+RETENTION: Final = "retention"
+RESTORE: Final = "restore"
 NEEDS: Final[dict[str, Permission]] = {
     EXPORT: Permission.READ,
     REINDEX: Permission.MANAGE,
     RECONCILE: Permission.MANAGE,
+    RETENTION: Permission.MANAGE,
+    RESTORE: Permission.MANAGE,
     TENANT_DELETION: Permission.PLATFORM,
     ERASURE: Permission.MANAGE,
 }

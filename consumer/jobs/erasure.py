@@ -14,13 +14,13 @@ from typing import Final
 
 from consumer.jobs.deletion import Pace, drained
 from consumer.jobs.rewriting import Rewriter
-from consumer.jobs.runner import Work
+from consumer.jobs.runner import Later, Work
 from core import erasure, instant
 from core.archiving.files import SegmentFiles
-from core.errors import Conflict, NotFound, Unavailable
+from core.errors import Conflict, NotFound
 from core.export.saved import folder_of
 from core.holds import Hold, covering_any, held_in
-from core.jobs import NEEDS, Job, Json, Progress
+from core.jobs import REINDEX, RESTORE, RETENTION, Job, Json, Progress
 from core.placement import place
 from core.ports import Account, Person, Stored, Tally, Tombstone
 from core.segments import Segment
@@ -29,12 +29,13 @@ from core.wiring import Backends
 
 TOMBSTONE_DAYS: Final = 30
 """Longer than SQS keeps a message."""
-MOVERS: Final = tuple(kind for kind in NEEDS if kind in ("reindex", "restore", "retention"))
+MOVERS: Final = (REINDEX, RESTORE, RETENTION)
 """Jobs that carry events from place to place: what one has in hand may come back after it was removed."""
 _ROUNDS: Final = 5
 _BATCH: Final = 500
 _PARKED: Final = 100
 _POLL: Final = 0.25
+_TURN_SECONDS: Final = 5.0
 _SECOND: Final = 1_000_000
 
 
@@ -121,11 +122,11 @@ class _Erasing:
         return report
 
     async def _alone(self) -> None:
-        """Raise `Unavailable` while another job has events of the tenant in hand."""
+        """Raise `Later` while another job has events of the tenant in hand."""
         for kind in MOVERS:
             for job in await self._backends.jobs.listing(self._scope, kind, before=None, limit=_PARKED):
                 if job.state.active:
-                    raise Unavailable("log", f"job {job.id} moves events of the same log")
+                    raise Later(_TURN_SECONDS, f"job {job.id} moves events of the same log")
 
     async def _refuse_held(self) -> None:
         held = await held_in(self._backends.holds, self._scope)
@@ -162,7 +163,7 @@ class _Erasing:
                 await self._alone()
                 return began
             await asyncio.sleep(_POLL)
-        raise Unavailable("log", "events of the person are still there")
+        raise Later(_TURN_SECONDS, "events of the person are still there")
 
     async def _round(self) -> int:
         """Remove what there is in every place; how much that was."""

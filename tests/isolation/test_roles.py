@@ -139,6 +139,11 @@ ROWS: Final[dict[tuple[str, str], Row]] = {
     ),
     ("get", "/api/v1/viewer-links"): Row("admin reader"),
     ("delete", "/api/v1/viewer-links/{link_id}"): Row("admin reader", 404, made=lambda admin: {"link_id": "0" * 32}),
+    ("delete", "/api/v1/logs/cleanup"): Row("admin", 200, {"params": {"before": "-90d"}}),
+    ("post", "/api/v1/logs/restore"): Row(
+        "admin", 404, {"json": {"received_from": "1971-01-01T00:00:00Z", "received_to": "1972-01-01T00:00:00Z"}}
+    ),
+    ("get", "/api/v1/archive"): Row("admin reader"),
     ("post", "/api/v1/holds"): Row("admin", 201, HOLD, something_to_hold),
     ("get", "/api/v1/holds"): Row("admin"),
     ("get", "/api/v1/holds/{hold_id}"): Row("admin", made=a_hold),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 import uuid
 from collections import Counter
 from collections.abc import Callable
@@ -375,6 +376,28 @@ def holds(pair: Pair) -> None:
         assert client.post(f"/holds/{hold}/release", json={"reason": "done"}).status_code == 200
 
 
+def retention(pair: Pair) -> None:
+    """One's clean-up takes and archives nothing of the other's; neither sees or restores what the other archived."""
+    one, other = pair.senders
+    ids = [client.ingest({"action": "old", "user_id": "ana"}) for client in (one, other)]
+    for client, event_id in zip(pair.senders, ids, strict=True):
+        client.found(1, id=event_id)
+    asked = {"before": instant.to_text(instant.now_us()), "dry_run": "false"}
+    job = silent(pair, one.request("DELETE", "/logs/cleanup", params=asked)).json()["job"]
+    while one.get(f"/jobs/{job['id']}").json()["state"] != "done":
+        time.sleep(0.2)
+    one.found(0)
+    other.found(1, id=ids[1])
+    [file, *_] = silent(pair, one.get("/archive")).json()["data"]
+    assert other.get("/archive").json()["data"] == []
+    unknown = other.get("/archive", params={"cursor": str(uuid.uuid4())}, headers=REQUEST)
+    answer = other.get("/archive", params={"cursor": file["id"]}, headers=REQUEST)
+    assert (answer.status_code, answer.content) == (400, unknown.content)
+    span = {"received_from": "-1d", "received_to": asked["before"]}
+    assert other.post("/logs/restore", json=span).json()["code"] == "nothing_archived"
+    refused_as_unknown(pair, "GET", "/jobs/{}", job["id"])
+
+
 def replace_catalogue(pair: Pair) -> None:
     before = pair.theirs.get("/catalogue").content
     answer = silent(pair, pair.mine.put("/catalogue", json={"mode": "off", "actions": {"mine": {}}}))
@@ -589,6 +612,9 @@ CASES: dict[tuple[str, str], Callable[[Pair], None]] = {
     ("get", "/api/v1/catalogue/versions/{version}"): catalogue,
     ("get", "/api/v1/catalogue/openapi.json"): catalogue,
     ("put", "/api/v1/catalogue"): replace_catalogue,
+    ("delete", "/api/v1/logs/cleanup"): retention,
+    ("post", "/api/v1/logs/restore"): retention,
+    ("get", "/api/v1/archive"): retention,
     ("post", "/api/v1/holds"): holds,
     ("get", "/api/v1/holds"): holds,
     ("get", "/api/v1/holds/{hold_id}"): holds,
