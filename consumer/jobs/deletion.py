@@ -52,7 +52,7 @@ class Pace:
 async def drained(ledger: Ledger, tenant_id: str, through: int, wait: float) -> int | None:
     """Up to when (microseconds) all accepted events of the tenant have come out of the queue, `through` or later.
 
-    None: nothing was ever sealed. Raises `Later` when it is not so after `wait` seconds: that takes as long as it takes.
+    None: nothing was ever sealed. Raises `Later` when it is not so after `wait` seconds, and is to be asked again.
     """
     deadline = time.monotonic() + wait
     while True:
