@@ -431,6 +431,8 @@ def download(pair: Pair) -> None:
     """A link is for whoever has it; one made of two tenants' links is for nobody."""
     mine, theirs = (link_of(done_export(client)).rsplit("/", 1)[1] for client in (pair.mine, pair.theirs))
     for cut in range(7, len(mine), 7):
+        if mine[cut:] == theirs[cut:]:
+            break  # both were given to the same subject, which stands at the end
         answer = silent(pair, pair.mine.get(f"/downloads/{mine[:cut]}{theirs[cut:]}"))
         assert answer.status_code == 403
 
