@@ -16,8 +16,10 @@ from cli.durations import seconds
 from cli.masking_rules import read_rules
 from core import accounts, credentials, grants, instant, tenancy
 from core.access import Role
+from core.audit import Access, Trail
 from core.placement import Period
 from core.ports import ApiKey
+from core.producer import producer
 from core.tenant import Tenant, TenantStatus
 from core.tenant_settings import MAX_RETENTION_DAYS, AccessAudit, Quotas
 from core.wiring import Backends
@@ -157,7 +159,14 @@ def token(
 
 def _change(tenant_id: str, make: Callable[[Tenant], Tenant]) -> None:
     async def work(backends: Backends) -> Tenant:
-        return await tenancy.change(backends.control, tenant_id, make)
+        async with producer(backends.queue, backends.ledger) as commit:
+            trail = Trail(commit)
+            access = Access("ocelot.tenant.change", operator.actor(), metadata={"call": "ocelot tenant"})
+
+            async def record(old: Tenant, new: Tenant) -> None:
+                await trail.change(access, old, new)
+
+            return await tenancy.change(backends.control, tenant_id, make, record)
 
     typer.echo(json.dumps(_facts(operator.with_backends(work)), indent=2, ensure_ascii=False))
 

@@ -10,10 +10,9 @@ import msgspec
 from core.holds import covering_any, held_in
 from core.jobs import EXPORT, Job, Json, Progress
 from core.ports import Parked, Stored
-from core.query import Condition, EventQuery, Match, Position, Range, Value
+from core.query import OWN, Condition, EventQuery, Match, Position, Range, Value
 from core.segments import Segment
 from core.tenant import TenantScope
-from core.tombstones import OWN_ACTIONS
 from core.wiring import Backends
 
 MAX_COUNTED: Final = 10_000
@@ -33,7 +32,7 @@ def query_of(user_id: str, before: int) -> EventQuery:
     return EventQuery(
         conditions=(
             Condition("user_id", (Value(user_id),)),
-            Condition("action", (Value(OWN_ACTIONS, Match.PREFIX),), negated=True),
+            Condition("action", (Value(OWN, Match.PREFIX),), negated=True),
         ),
         received_at=Range(None, before),
         sort="received_at",
@@ -58,7 +57,7 @@ def is_parked_of(parked: Parked, user_id: str, before: int) -> bool:
 
 def _is_named(body: bytes, user_id: str) -> bool:
     named = _decode(body)
-    return named.user_id == user_id and not named.action.startswith(OWN_ACTIONS)
+    return named.user_id == user_id and not named.action.startswith(OWN)
 
 
 def begun(user_id: str, before: int) -> tuple[Json, Progress]:

@@ -10,10 +10,8 @@ from typing import Final
 
 from core.envelope import Record
 from core.ports import Person, StoreRow, Tombstone, Tombstones
+from core.query import OWN
 
-OWN_ACTIONS: Final = "ocelot."
-"""How the actions of the service's own events begin. No person's erasing reaches them: who may erase could else remove
-the record of what they did."""
 FRESH_SECONDS: Final = 2.0
 """A tombstone is known to every batch that begins so long after it stands."""
 _OVERLAP: Final = 60_000_000
@@ -54,8 +52,8 @@ class Buried:
         if row.received_at >= self._until.get(row.tenant_id, 0):
             return False  # so it is with nearly every event: none but a late one is older than the last erasing
         user_id = row.named.get("user_id")
-        if str(row.named.get("action", "")).startswith(OWN_ACTIONS):
-            return False
+        if str(row.named.get("action")).startswith(OWN):
+            return False  # who may erase could else remove the record of what they did: see the access audit
         return isinstance(user_id, str) and any(
             person.covers(user_id, row.received_at) for person in self._persons[row.tenant_id]
         )
