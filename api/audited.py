@@ -89,6 +89,7 @@ RULES: Final[dict[tuple[str, str], Rule]] = {
     ("GET", "/tenants/{tenant_id}/usage"): _read("usage.read"),
     ("GET", "/keys/{key_id}/quotas"): _read("key.read"),
     ("PUT", "/keys/{key_id}/quotas"): _around("key.update"),
+    ("POST", "/erasures"): _around("person.erase"),
     ("DELETE", "/tenants/{tenant_id}"): Rule("ocelot.tenant.delete", When.AROUND, outlives_tenant=True),
     ("GET", "/tenants/{tenant_id}/deletion"): Rule("ocelot.tenant.read", outlives_tenant=True),
     ("GET", "/facets"): _read("facets.read"),
@@ -130,8 +131,8 @@ PUBLIC: Final[dict[tuple[str, str], str]] = {
 """Routes without a token, whose calls are nobody's and tell nothing of anybody; each with the reason."""
 CREDENTIALS: Final = frozenset({"link"})
 """Parameters of paths that let in whoever knows them: they are not told."""
-SECRET_BODIES: Final = frozenset({("POST", "/token"), ("POST", "/masking/preview")})
-"""Routes whose bodies are credentials, or an event that is not masked yet."""
+SECRET_BODIES: Final = frozenset({("POST", "/token"), ("POST", "/masking/preview"), ("POST", "/erasures")})
+"""Routes whose bodies are credentials, or an event that is not masked yet, or name a person who is to be forgotten."""
 
 
 def describe_audit(schema: dict[str, Any]) -> None:

@@ -69,13 +69,20 @@ class Records:
         return True
 
 
+RECORDED: list[tuple[Tenant, Tenant]] = []
+
+
+async def record(old: Tenant, new: Tenant) -> None:
+    RECORDED.append((old, new))
+
+
 async def test_a_change_is_made_again_on_what_another_made_of_the_tenant() -> None:
     records = Records(ACME, rivals=2)
     changed = await tenancy.change(
-        anything(records), ACME.id, lambda old: dataclasses.replace(old, retention_days=old.retention_days + 1)
+        anything(records), ACME.id, lambda old: dataclasses.replace(old, retention_days=old.retention_days + 1), record
     )
     assert changed == records.tenant_ == dataclasses.replace(ACME, name="rival", retention_days=91, revision=3)
-    assert await tenancy.change(anything(records), ACME.id, lambda old: old) == changed
+    assert await tenancy.change(anything(records), ACME.id, lambda old: old, record) == changed
     assert records.writes == 1, "what changes nothing writes nothing"
     with pytest.raises(Conflict):
         await tenancy.change(
@@ -85,10 +92,10 @@ async def test_a_change_is_made_again_on_what_another_made_of_the_tenant() -> No
 
 async def test_nothing_of_a_tenant_that_goes_is_changed() -> None:
     with pytest.raises(NotFound):
-        await tenancy.change(anything(Records(None)), ACME.id, lambda old: old)
+        await tenancy.change(anything(Records(None)), ACME.id, lambda old: old, record)
     going = dataclasses.replace(ACME, status=TenantStatus.DELETING)
     with pytest.raises(Conflict) as refused:
-        await tenancy.change(anything(Records(going)), ACME.id, lambda old: ACME)
+        await tenancy.change(anything(Records(going)), ACME.id, lambda old: ACME, record)
     assert refused.value.code == "tenant_deleting"
 
 
