@@ -78,9 +78,11 @@ async def record(old: Tenant, new: Tenant) -> None:
 
 async def test_a_change_is_made_again_on_what_another_made_of_the_tenant() -> None:
     records = Records(ACME, rivals=2)
+    RECORDED.clear()
     changed = await tenancy.change(
         anything(records), ACME.id, lambda old: dataclasses.replace(old, retention_days=old.retention_days + 1), record
     )
+    assert [old.revision for old, _ in RECORDED] == [0, 1, 2], "before each try, for it may take effect"
     assert changed == records.tenant_ == dataclasses.replace(ACME, name="rival", retention_days=91, revision=3)
     assert await tenancy.change(anything(records), ACME.id, lambda old: old, record) == changed
     assert records.writes == 1, "what changes nothing writes nothing"
