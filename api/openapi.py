@@ -16,6 +16,7 @@ from api.schemas.holds import HoldIn, ReleaseIn
 from api.schemas.jobs import ExportIn
 from api.schemas.keys import KeyChangeIn, NewKeyIn, PermissionSetIn, RotateIn
 from api.schemas.masking import MaskingIn, PreviewIn
+from api.schemas.quarantine import ChosenIn, DiscardIn, FixIn
 from api.schemas.reindex import ReconcileIn, ReindexIn
 from api.schemas.retention import RestoreIn
 from api.schemas.searches import SavedSearchIn, SearchIn
@@ -140,8 +141,11 @@ _BODIES: Final[tuple[type[BaseModel], ...]] = (
     BulkEventIn,
     CatalogueIn,
     ErasureIn,
+    ChosenIn,
+    DiscardIn,
     ExportIn,
     FacetsIn,
+    FixIn,
     KeyQuotasIn,
     HoldIn,
     KeyChangeIn,

@@ -8,6 +8,7 @@ from cli import keys, stack, tenants
 from cli.erase_command import erase_command
 from cli.import_command import import_command
 from cli.parked import parked
+from cli.quarantine import quarantine
 from cli.reconcile_command import reconcile_command
 from cli.reindex_command import reindex_command
 from cli.retention import retention
@@ -33,6 +34,7 @@ app.add_typer(tenants.tenant, name="tenant")
 app.add_typer(keys.key, name="key")
 app.command("token")(tenants.token)
 app.add_typer(parked, name="parked")
+app.add_typer(quarantine, name="quarantine")
 app.command("search")(search_command)
 app.command("reindex")(reindex_command)
 app.add_typer(retention, name="retention")

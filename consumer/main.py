@@ -47,6 +47,7 @@ async def consume(settings: Settings) -> None:
             store=backends.store,
             index=backends.index,
             parking=backends.parking,
+            quarantine=backends.quarantine,
             outbox=backends.outbox,
             ledger=backends.ledger,
             accounts=backends.accounts,

@@ -342,6 +342,24 @@ def reconcile(pair: Pair) -> None:
     assert (result["compared"], result["left"]) == (EVENTS, 0)
 
 
+def quarantine(pair: Pair) -> None:
+    """A conflict lands in the quarantine of the tenant that it is of; with its id another can do nothing."""
+    pair.theirs.ingest(event(0) | {"message": "of them alone"})
+    deadline = time.monotonic() + 30
+    while not (listed := pair.theirs.get("/quarantine").json()["data"]):
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    item_id = listed[0]["id"]
+    assert item_id not in silent(pair, pair.mine.get("/quarantine")).text
+    refused_as_unknown(pair, "GET", "/quarantine/{}", item_id)
+    for name, more in (("fix", {"mapping": []}), ("replay", {}), ("discard", {"dry_run": False})):
+        for chosen in ({"ids": [item_id]}, {"match": {}}):
+            answer = pair.mine.post(f"/quarantine/{name}", json=chosen | more)
+            assert answer.status_code == 200
+            assert [item["status"] for item in answer.json()["items"]] == ["not_found"] * len(chosen.get("ids", []))
+    assert pair.theirs.get(f"/quarantine/{item_id}").json()["body"]["message"] == "of them alone"
+
+
 def viewer_links(pair: Pair) -> None:
     body = {"filter": {"field": "user_id", "equals": "ana"}, "label": "theirs alone"}
     made = pair.theirs.post("/viewer-links", json=body).json()
@@ -606,6 +624,11 @@ CASES: dict[tuple[str, str], Callable[[Pair], None]] = {
     ("get", "/api/v1/searches/{search_id}/results"): run_search,
     ("post", "/api/v1/logs/index/bulk"): reindex,
     ("post", "/api/v1/logs/index/reconcile"): reconcile,
+    ("get", "/api/v1/quarantine"): quarantine,
+    ("get", "/api/v1/quarantine/{item_id}"): quarantine,
+    ("post", "/api/v1/quarantine/fix"): quarantine,
+    ("post", "/api/v1/quarantine/replay"): quarantine,
+    ("post", "/api/v1/quarantine/discard"): quarantine,
     ("post", "/api/v1/viewer-links"): viewer_links,
     ("get", "/api/v1/viewer-links"): viewer_links,
     ("delete", "/api/v1/viewer-links/{link_id}"): viewer_links,

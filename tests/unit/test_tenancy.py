@@ -86,10 +86,9 @@ async def test_a_change_is_made_again_on_what_another_made_of_the_tenant() -> No
     assert changed == records.tenant_ == dataclasses.replace(ACME, name="rival", retention_days=91, revision=3)
     assert await tenancy.change(anything(records), ACME.id, lambda old: old, record) == changed
     assert records.writes == 1, "what changes nothing writes nothing"
+    rivals = anything(Records(ACME, rivals=99))
     with pytest.raises(Conflict):
-        await tenancy.change(
-            anything(Records(ACME, rivals=99)), ACME.id, lambda old: dataclasses.replace(old, name="x")
-        )
+        await tenancy.change(rivals, ACME.id, lambda old: dataclasses.replace(old, name="x"), record)
 
 
 async def test_nothing_of_a_tenant_that_goes_is_changed() -> None:
