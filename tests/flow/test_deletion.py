@@ -141,12 +141,8 @@ def test_nothing_goes_without_its_confirmation_nor_while_a_hold_stands(both: Bot
         answer = platform.delete(both.path + query)
         assert answer.status_code == 200
         shown = answer.json()
-        assert (shown["dry_run"], shown["tenant_id"], shown["events"], shown["holds"]) == (
-            True,
-            both.gone_id,
-            EVENTS,
-            1,
-        )
+        assert (shown["dry_run"], shown["tenant_id"], shown["holds"]) == (True, both.gone_id, 1)
+        assert shown["events"] >= EVENTS  # and the service's own, of which looking makes more
         assert shown["archive_files"] >= 1
         assert {"searches", "viewers", "catalogues", "catalogue_heads", "jobs", "parked"} <= shown["records"].keys()
     for query in ("?dry_run=no", "?dry_run=", "?dry_run=False", "?dry_run=false&dry_run=false", "?force=true"):
