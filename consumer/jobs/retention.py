@@ -19,6 +19,7 @@ import msgspec
 
 from consumer.jobs.retained import BATCH, Ports, quiet, take_out, tenant_of
 from consumer.jobs.runner import Work
+from consumer.jobs.segmenting import Gathered, forget_writing, saved
 from core import instant
 from core.holds import Held, held_in
 from core.ids import uuid7s
@@ -27,7 +28,7 @@ from core.placement import placements_within, span_of
 from core.ports import IndexDocument, Stored
 from core.query import EventQuery, Position, Range
 from core.segments import Segment, SegmentState
-from core.tenant import Tenant, TenantScope, for_system
+from core.tenant import Tenant, for_system
 
 log = logging.getLogger(__name__)
 SEGMENT_EVENTS: Final = 50_000
@@ -35,24 +36,6 @@ SEGMENT_BYTES: Final = 32 * 1024 * 1024
 """What a segment holds at most, and a job in memory a few times."""
 _SAVE_SECONDS: Final = 5.0
 _LIST: Final = 500
-_DAY: Final = 86_400_000_000
-
-
-class Checkpoint(msgspec.Struct):
-    """How far a job is, beside what the records of segments say.
-
-    `writing`: the id and the first `received_at` of a segment that is being written, so that what a killed runner left
-    of it is removed. `left` and `tail`, by placement: events passed over before the last segment, and after it.
-    """
-
-    done: list[str] = []
-    dropped: list[str] = []
-    writing: tuple[str, int] | None = None
-    files: int = 0
-    archived: int = 0
-    bytes: int = 0
-    left: dict[str, int] = {}
-    tail: dict[str, int] = {}
 
 
 class Retention:
@@ -68,8 +51,7 @@ class Retention:
     ) -> None:
         self._ports = ports
         self.clock = clock
-        self.segment_events = segment_events
-        self.segment_bytes = segment_bytes
+        self.segment = (segment_events, segment_bytes)
 
     async def run(self, work: Work) -> Json:
         tenant = await tenant_of(self._ports, work)
@@ -77,7 +59,7 @@ class Retention:
 
     async def clean(self, job: Job) -> None:
         """Remove the file that a job which failed was writing."""
-        await _forget_writing(self._ports, for_system(job.tenant_id, "job:retention"), _saved(job))
+        await forget_writing(self._ports, for_system(job.tenant_id, "job:retention"), saved(job))
 
 
 class _Run:
@@ -90,14 +72,14 @@ class _Run:
         self._scope = work.scope
         self._tenant = tenant
         self._before: int = work.job.spec["before"]
-        self._state = _saved(work.job)
+        self._state = saved(work.job)
         self._held = Held(tenant.id, ())
         self._restored: list[Segment] = []
         self._saved_at = 0.0
 
     async def run(self) -> Json:
         ports, state = self._ports, self._state
-        if (made := await _forget_writing(ports, self._scope, state)) is not None:
+        if (made := await forget_writing(ports, self._scope, state)) is not None:
             self._count(made)
         state.writing = None
         await self._save(force=True)
@@ -163,28 +145,20 @@ class _Run:
             state.left[placement] = 0
         state.tail[placement] = 0
         made: list[Segment] = []
-        buffer: list[Stored] = []
-        size = passed = passed_before = 0
+        gathered = Gathered()
         start, end = span_of(placement)
         query = EventQuery(received_at=Range(start, min(end, self._before)), sort="received_at", descending=False)
         async for batch in self._ports.store.drain(self._scope, query, after=after, whole=True):
             own = [event for event in batch.events if event.placement == placement]
             for event, goes in zip(own, await asyncio.to_thread(self._sifted, own), strict=True):
-                if not goes:
-                    passed += 1
-                    continue
-                full = len(buffer) >= self._handler.segment_events or size >= self._handler.segment_bytes
-                if buffer and (full or _day(event) != _day(buffer[0])):
-                    made.append(await self._segment(buffer, passed_before))
-                    buffer, size = [], 0
-                if not buffer:
-                    passed_before, passed = passed, 0
-                buffer.append(event)
-                size += len(event.body)
+                if goes and gathered.ends_before(event, *self._handler.segment):
+                    made.append(await self._segment(gathered))
+                    gathered = Gathered(passed=gathered.passed_since)
+                gathered.meet(event, goes=goes)
             await self._save()
-        if buffer:
-            made.append(await self._segment(buffer, passed_before))
-        state.tail[placement] = passed
+        if gathered.events:
+            made.append(await self._segment(gathered))
+        state.tail[placement] = gathered.passed_since if gathered.events else gathered.passed
         return made
 
     def _sifted(self, events: Sequence[Stored]) -> list[bool]:
@@ -199,9 +173,9 @@ class _Run:
             return False
         return True
 
-    async def _segment(self, events: Sequence[Stored], passed: int) -> Segment:
-        """The segment of these events, written, read back and recorded."""
-        now = self._handler.clock()
+    async def _segment(self, gathered: Gathered) -> Segment:
+        """The segment of what was gathered, written, read back and recorded."""
+        now, events, passed = self._handler.clock(), gathered.events, gathered.passed
         segment_id = uuid7s(now, 1)[0]
         self._state.writing = (segment_id, events[0].received_at)
         await self._save(force=True)
@@ -270,27 +244,6 @@ class _Run:
             self._saved_at = now
             checkpoint: Json = msgspec.to_builtins(self._state)
             await self._work.save(Progress(self._state.archived, None, checkpoint))
-
-
-async def _forget_writing(ports: Ports, scope: TenantScope, state: Checkpoint) -> Segment | None:
-    """The segment that was being written when a runner was killed, if it was recorded; else what there is of its file
-    is removed."""
-    if state.writing is None:
-        return None
-    segment_id, received_at = state.writing
-    segment = await ports.segments.get(scope, segment_id)
-    if segment is None:
-        await ports.files.remove(scope, segment_id, received_at)
-    return segment
-
-
-def _saved(job: Job) -> Checkpoint:
-    kept = job.progress.checkpoint
-    return Checkpoint() if not kept else msgspec.convert(kept, Checkpoint)
-
-
-def _day(event: Stored) -> int:
-    return event.received_at // _DAY
 
 
 def _holds(segment: Segment, event: Stored) -> bool:
