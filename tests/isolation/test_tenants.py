@@ -761,7 +761,7 @@ def test_a_tenant_named_in_free_form_data_is_only_data(pair: Pair, running: Serv
     other.found(1, **{"metadata.tenant_id": pair.theirs.tenant.id})
     for client in (pair.mine, pair.theirs):
         client.found(0, **{"metadata.tenant_id": pair.theirs.tenant.id})
-        client.found(EVENTS)
+        client.found(EVENTS, q="ledger")
 
 
 def test_tricks_with_names_of_indices_find_nothing(pair: Pair) -> None:
