@@ -53,6 +53,7 @@ class Limiter:
         self._numbers = count()
         self._share = self._alone = 1.0
         self._synced_at = clock()
+        self._drops_at = 0.0
         self._day = 0
         self._day_ends = 0.0
         self._roll()
@@ -112,7 +113,9 @@ class Limiter:
         now = self._clock()
         if self._wall() >= self._day_ends:
             self._roll()
-        self._drop_idle(now)
+        if now >= self._drops_at:
+            self._drops_at = now + IDLE / 10
+            self._drop_idle(now)
         current = [(meter, meter.tally) for meter in self._meters()]
         closed = [(meter, tally) for meter, tally, _ in self._closed]
         return [(meter, tally) for meter, tally in current + closed if meter.is_limited is limited and tally.is_dirty]

@@ -194,6 +194,20 @@ async def test_a_process_that_starts_knows_what_is_used_up() -> None:
     assert busy.send(1)
 
 
+async def test_what_another_took_long_ago_costs_nothing_now() -> None:
+    world = World(Quotas(requests_per_second=10))
+    await world.start(2)
+    await world.run(5, lambda n, at: 3 * (n == 0))
+    await world.rounds()
+    world.now += IDLE + 1
+    for _ in range(3):
+        world.now += 20
+        await world.rounds()
+    assert world.send(1)
+    await world.rounds()  # which shows all that the other took
+    assert sum(world.send(1) for _ in range(20)) == 9
+
+
 async def test_the_quota_of_a_day_holds_over_processes_and_ends_at_midnight() -> None:
     world = World(Quotas(events_per_day=100))
     await world.start(2)
