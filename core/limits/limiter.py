@@ -15,7 +15,7 @@ from typing import Final
 from core import telemetry
 from core.access import Permission
 from core.errors import QuotaExceeded
-from core.limits.meter import DAY, READS, Meter, Tally
+from core.limits.meter import DAY, READS, Meter, Tally, Triple
 from core.ports.usage import Part
 from core.tenant import Tenant
 from core.tenant_settings import UNLIMITED, Quotas
@@ -25,11 +25,13 @@ STALE_AFTER: Final = 2.0
 IDLE: Final = 120.0
 """Seconds after which a meter that nobody uses is dropped: its buckets are full by then."""
 _ONE: Final = (1, 0, 0)
+_NOTHING: Final = (0, 0, 0)
 _EVER: Final = 1 << 62
-# What bills as a read.
-_READING: Final = frozenset({Permission.READ, Permission.VIEW})
-# Whoever manages a tenant is let in with its quotas used up: to revoke the key that does it, say.
-_EXEMPT: Final = frozenset({Permission.MANAGE, Permission.PLATFORM})
+# Compared one by one: looking an enumeration's member up in a set takes longer than all else here.
+_MANAGE: Final = Permission.MANAGE
+_PLATFORM: Final = Permission.PLATFORM
+_READ: Final = Permission.READ
+_VIEW: Final = Permission.VIEW
 Fields = list[tuple[bytes, bytes]]
 
 
@@ -60,19 +62,16 @@ class Limiter:
 
     def use(self, tenant: Tenant, actor: str, permission: Permission) -> Use:
         """What a request is about to use; `enter` lets it in."""
-        now = self._clock()
         if self._wall() >= self._day_ends:
             self._roll()
         meter = self._tenants.get(tenant.id)
         if meter is None:
-            meter = self._tenants[tenant.id] = Meter(tenant.id, "", self._tally(), now)
+            meter = self._tenants[tenant.id] = Meter(tenant.id, "", self._tally(), self._clock())
         if meter.quotas is not tenant.quotas:
-            meter.adopt(tenant.quotas, now)
-        meter.used_at = now
-        meters: tuple[Meter, ...] = (meter,)
+            meter.adopt(tenant.quotas, self._clock())
         if self.key_quotas and (quotas := self.key_quotas.get(actor)) is not None:
-            meters = (meter, self._key_meter(tenant.id, actor, quotas, now))
-        return Use(self, meters, permission)
+            return Use(self, (meter, self._key_meter(tenant.id, actor, quotas)), permission, is_limited=True)
+        return Use(self, (meter,), permission, is_limited=meter.is_limited)
 
     def set_key_quotas(self, subject: str, quotas: Quotas) -> None:
         """Go by these quotas of a key from now on."""
@@ -83,28 +82,42 @@ class Limiter:
         """The part of each quota that is this process's to use up: all of it while it knows what the others do."""
         return self._share if now - self._synced_at <= STALE_AFTER else self._alone
 
-    def check(self, meters: Iterable[Meter], amounts: tuple[int, int, int]) -> None:
+    def check(self, meters: tuple[Meter, ...], amounts: Triple) -> None:
         """Raise `QuotaExceeded` unless each meter has room."""
         now = self._clock()
+        requests, events, size = amounts
+        for meter in meters:
+            room = meter.room
+            if now >= meter.room_until or room[0] < requests or room[1] < events or room[2] < size:
+                self._look(meters, amounts, now)
+                return
+
+    def _look(self, meters: tuple[Meter, ...], amounts: Triple, now: float) -> None:
+        """The same, by a new look at the meters."""
         share = self.share(now)
         midnight = self._day_ends - self._wall()
-        lacking = [lack for meter in meters for lack in meter.lacking(amounts, now, share, midnight)]
+        lacking = []
+        for meter in meters:
+            meter.look(now, share)
+            lacking += meter.lacking(amounts, share, midnight)
         if lacking:
             wait, policy, message = max(lacking)
             telemetry.QUOTA_REFUSALS.labels(policy).inc()
             raise QuotaExceeded([name for _, name, _ in lacking], message, max(1, ceil(wait)))
 
-    def fields(self, meters: Iterable[Meter]) -> Fields:
-        """`RateLimit-Policy` with every quota, `RateLimit` with the one of which least is left; [] without quotas."""
-        limited = [meter for meter in meters if meter.policies]
-        if not limited:
-            return []
+    def fields(self, meters: tuple[Meter, ...]) -> Fields:
+        """`RateLimit-Policy` with every quota, `RateLimit` with the one of which least is left."""
         now = self._clock()
-        share = self.share(now)
-        midnight = self._day_ends - self._wall()
-        _, name, left, seconds = min(meter.tightest(now, share, midnight) for meter in limited)
-        policies = b", ".join(meter.policies for meter in limited)
-        return [(b"ratelimit-policy", policies), (b"ratelimit", f'"{name}";r={left};t={seconds}'.encode())]
+        meter = meters[0]
+        hint = meter.hint
+        if len(meters) > 1 or hint is None or now >= hint.until:
+            share, midnight = self.share(now), self._day_ends - self._wall()
+            hint, meter = min(
+                ((each.tightest(now, share, midnight), each) for each in meters if each.is_limited),
+                key=lambda found: found[0].left,
+            )
+        policies = meter.policies if len(meters) == 1 else b", ".join(each.policies for each in meters if each.policies)
+        return [(b"ratelimit-policy", policies), (b"ratelimit", hint.text(meter.counts))]
 
     # What the processes tell each other: see `core.limits.sharing`.
 
@@ -157,18 +170,17 @@ class Limiter:
         found = self._keys.get(name) if part.key else self._tenants.get(part.tenant_id)
         if found is None and quotas is not None and quotas != UNLIMITED:
             if part.key:
-                return self._key_meter(part.tenant_id, part.key, quotas, now)
+                return self._key_meter(part.tenant_id, part.key, quotas)
             found = self._tenants[part.tenant_id] = Meter(part.tenant_id, "", self._tally(), now)
             found.adopt(quotas, now)
         return found
 
-    def _key_meter(self, tenant_id: str, key: str, quotas: Quotas, now: float) -> Meter:
+    def _key_meter(self, tenant_id: str, key: str, quotas: Quotas) -> Meter:
         meter = self._keys.get((tenant_id, key))
         if meter is None:
-            meter = self._keys[tenant_id, key] = Meter(tenant_id, key, self._tally(), now)
+            meter = self._keys[tenant_id, key] = Meter(tenant_id, key, self._tally(), self._clock())
         if meter.quotas is not quotas:
-            meter.adopt(quotas, now)
-        meter.used_at = now
+            meter.adopt(quotas, self._clock())
         return meter
 
     def _meters(self) -> Iterator[Meter]:
@@ -186,7 +198,7 @@ class Limiter:
         now = self._clock()
         for meter in self._meters():
             self._closed.append((meter, meter.tally, now))
-            meter.roll(self._tally())
+            meter.roll(self._tally(), now)
 
     def _drop_idle(self, now: float) -> None:
         self._closed = [each for each in self._closed if each[1].is_dirty or now - each[2] < IDLE]
@@ -198,38 +210,83 @@ class Limiter:
 
 def _is_idle(meter: Meter, now: float) -> bool:
     """Whether nothing is lost with the meter: all is recorded and paid, and no day's count has to be known again."""
-    return (
-        now - meter.used_at > IDLE
-        and not (meter.tally.is_dirty or meter.day_quotas)
-        and not any(bucket.wait(bucket.rate, now, 1.0) for bucket in meter.buckets)
-    )
+    return now - meter.used_at > IDLE and not (meter.tally.is_dirty or meter.day_quotas) and meter.is_full(now)
 
 
 class Use:
     """What one request uses."""
 
-    __slots__ = ("_entered", "_limiter", "_meters", "_permission", "_taken", "_tallies")
+    __slots__ = ("_entered", "_is_limited", "_limiter", "_meters", "_permission", "_taken", "_tallies")
 
-    def __init__(self, limiter: Limiter, meters: tuple[Meter, ...], permission: Permission) -> None:
+    def __init__(
+        self, limiter: Limiter, meters: tuple[Meter, ...], permission: Permission, *, is_limited: bool
+    ) -> None:
         self._limiter = limiter
         self._meters = meters
         self._permission = permission
-        self._taken = (0, 0)
+        self._is_limited = is_limited
+        self._taken = _NOTHING
         self._entered: tuple[Tally, ...] = ()
         self._tallies: tuple[Tally, ...] = ()
 
     def enter(self) -> None:
-        """Let the request in, or raise `QuotaExceeded`."""
-        if self._permission not in _EXEMPT:
-            self._take(_ONE)
-            self._entered = tuple([meter.tally for meter in self._meters])
+        """Let the request in, or raise `QuotaExceeded`.
 
-    @property
-    def is_limited(self) -> bool:
-        return len(self._meters) > 1 or self._meters[0].policies != b""
+        Whoever manages a tenant is let in with its quotas used up: to revoke the key that does it, say.
+        """
+        permission = self._permission
+        if permission is _MANAGE or permission is _PLATFORM:
+            return
+        if self._is_limited:
+            self._entered = self._take(_ONE)
+        else:
+            self._meters[0].counts[0] += 1
 
-    def check(self, amounts: tuple[int, int, int] = (0, 1, 1)) -> None:
-        """Raise `QuotaExceeded` when there is no room for so much (by measure); least of all for any event."""
+    def check(self) -> None:
+        """Raise `QuotaExceeded` when there is no room for any event."""
+        if self._is_limited:
+            self._check((0, 1, 1))
+
+    def take(self, events: int, size: int) -> None:
+        """Use so much for what is about to be sent, once a request, or raise `QuotaExceeded` and use nothing."""
+        amounts = self._taken = (0, events, size)
+        if self._is_limited:
+            self._tallies = self._take(amounts)
+            return
+        tally = self._meters[0].tally
+        tally.counts[1] += events
+        tally.counts[2] += size
+        self._tallies = (tally,)
+
+    def give_back(self, events: int | None = None, size: int | None = None) -> None:
+        """Of what was taken, so much was not accepted after all; by default nothing was."""
+        _, all_events, all_bytes = self._taken
+        amounts = 0, all_events if events is None else events, all_bytes if size is None else size
+        self._give_back(self._tallies, amounts)
+
+    def answered(self, status: int) -> None:
+        """Count a read that was answered."""
+        permission = self._permission
+        if (permission is _READ or permission is _VIEW) and status < 400:
+            for meter in self._meters:
+                meter.counts[READS] += 1
+
+    def fields(self) -> Fields:
+        """The header fields of the answer; [] where there are no quotas."""
+        return self._limiter.fields(self._meters) if self._is_limited else []
+
+    def _take(self, amounts: Triple) -> tuple[Tally, ...]:
+        """Take from each meter; the tallies in which that is counted."""
+        self._check(amounts)
+        meters = self._meters
+        if len(meters) == 1:
+            meters[0].take(amounts)
+            return (meters[0].tally,)
+        for meter in meters:
+            meter.take(amounts)
+        return tuple(meter.tally for meter in meters)
+
+    def _check(self, amounts: Triple) -> None:
         try:
             self._limiter.check(self._meters, amounts)
         except QuotaExceeded:
@@ -238,33 +295,6 @@ class Use:
             self._entered = ()
             raise
 
-    def take(self, events: int, size: int) -> None:
-        """Use so much for what is about to be sent, once a request, or raise `QuotaExceeded` and use nothing."""
-        self._take((0, events, size))
-        self._taken = events, size
-        self._tallies = tuple([meter.tally for meter in self._meters])
-
-    def give_back(self, events: int | None = None, size: int | None = None) -> None:
-        """Of what was taken, so much was not accepted after all; by default nothing was."""
-        events, size = self._taken[0] if events is None else events, self._taken[1] if size is None else size
-        self._give_back(self._tallies, (0, events, size))
-
-    def answered(self, status: int) -> None:
-        """Count a read that was answered."""
-        if self._permission in _READING and status < 400:
-            for meter in self._meters:
-                meter.tally.counts[READS] += 1
-
-    def fields(self) -> Fields:
-        """The header fields of the answer."""
-        return self._limiter.fields(self._meters) if self.is_limited else []
-
-    def _give_back(self, tallies: tuple[Tally, ...], amounts: tuple[int, int, int]) -> None:
+    def _give_back(self, tallies: tuple[Tally, ...], amounts: Triple) -> None:
         for meter, tally in zip(self._meters, tallies, strict=False):
             meter.give_back(tally, amounts)
-
-    def _take(self, amounts: tuple[int, int, int]) -> None:
-        if self.is_limited:
-            self.check(amounts)
-        for meter in self._meters:
-            meter.take(amounts)

