@@ -44,8 +44,8 @@ dev-api: $(READY) ## the API alone, reloading, on the configured backends
 dev-consumer: $(READY) ## the consumer alone, reloading, on the configured backends
 	@$(BIN)/ocelot consumer --reload
 
-test: $(READY) ## all tests, on the embedded stack, WORKERS (3) at a time: half of them wait for servers
-	@$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder $(ARGS)
+test: $(READY) ## the tests, on the embedded stack, WORKERS (3) at a time: half of them wait for servers
+	@$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder --ignore=tests/faults $(ARGS)
 
 thorough: $(READY) ## all tests in their long form, properties with many more examples
 	@HYPOTHESIS_PROFILE=thorough $(BIN)/python -m pytest --timeout=3000 -m 'slow or not slow' $(ARGS)
@@ -53,7 +53,7 @@ thorough: $(READY) ## all tests in their long form, properties with many more ex
 test-live: $(READY) ## all tests, on the real servers of OCELOT_LIVE as well
 	@OCELOT_LIVE="$(OCELOT_LIVE)" $(BIN)/python -m infra.local.live $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder $(ARGS)
 
-faults: $(READY) ## kill, hang and stop everything (the long form: ARGS='-m "slow or not slow"')
+faults: $(READY) ## the tests that kill, hang and stop everything (the long form: ARGS='-m "slow or not slow"')
 	@$(BIN)/python -m pytest tests/faults -s $(ARGS)
 
 isolation: $(READY) ## one tenant against another, by every route

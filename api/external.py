@@ -8,7 +8,7 @@ import hashlib
 import math
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -75,6 +75,11 @@ class ExternalTokens:
             self._verified.pop(digest, None)
             raise Unauthenticated("the token has expired", code="token_expired")
         return known.claims
+
+    def forget(self, tenant_ids: Collection[str]) -> None:
+        """Keep nothing of these tenants' tokens."""
+        for digest in [d for d, known in self._verified.items() if known.claims.tenant_id in tenant_ids]:
+            del self._verified[digest]
 
     async def _check(self, token: str) -> _Verified | None:
         source = self._sources.get(_claimed_issuer(token))

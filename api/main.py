@@ -34,6 +34,7 @@ from api.routes import (
     catalogue,
     changes,
     completeness,
+    deletion,
     docs,
     export,
     exports,
@@ -102,6 +103,7 @@ _ROUTERS = (
     keys.router,
     permission_sets.router,
     tenants.router,
+    deletion.router,
     usage.router,
     quotas.router,
     access.router,
@@ -200,8 +202,11 @@ def _state(settings: Settings, backends: Backends, key: SigningKey) -> State:
     search = Search(backends.store, backends.index, backends.ledger, total_bound=settings.total_bound)
     catalogues = CatalogueCache(backends.catalogues)
     snapshots = Snapshots(backends.control)
+    snapshots.when_gone(verifier.forget)
     proxies = Proxies(settings.proxy_networks)
     external = open_issuers(settings.issuers, settings.issuer, settings.audience)
+    if external is not None:
+        snapshots.when_gone(external.forget)
     limiter = Limiter()
     limiter.quotas_of = snapshots.quotas
     return State(

@@ -11,7 +11,7 @@ import hashlib
 import time
 import uuid
 from collections import OrderedDict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from typing import Any, Final
 
 import msgspec
@@ -154,6 +154,11 @@ class TokenVerifier:
             self._verified.pop(digest, None)
             raise Unauthenticated("the token has expired", code="token_expired")
         return claims
+
+    def forget(self, tenant_ids: Collection[str]) -> None:
+        """Keep nothing of these tenants' tokens."""
+        for digest in [digest for digest, claims in self._verified.items() if claims.tenant_id in tenant_ids]:
+            del self._verified[digest]
 
     def known(self, token: str) -> bool:
         """Whether the token was verified before."""

@@ -11,6 +11,7 @@ from cli.reconcile_command import reconcile_command
 from cli.reindex_command import reindex_command
 from cli.search_command import search_command
 from cli.tail_command import tail_command
+from cli.tenant_deletion import delete_tenant, show_deletion
 from cli.usage import usage
 
 app = typer.Typer(
@@ -24,6 +25,8 @@ app = typer.Typer(
 app.command("dev")(stack.dev)
 app.command("api")(stack.api)
 app.command("consumer")(stack.consumer)
+tenants.tenant.command("delete")(delete_tenant)
+tenants.tenant.command("deletion")(show_deletion)
 app.add_typer(tenants.tenant, name="tenant")
 app.add_typer(keys.key, name="key")
 app.command("token")(tenants.token)

@@ -10,6 +10,7 @@ from collections.abc import Callable, Coroutine, Iterator
 from typing import Any
 
 from consumer.health import HealthServer
+from consumer.jobs.deletion import TenantDeletion
 from consumer.jobs.export import ExportHandler
 from consumer.jobs.frontier import Frontier
 from consumer.jobs.outbox import OutboxDrain
@@ -22,7 +23,7 @@ from consumer.loop import Loop
 from consumer.pipeline import Pipeline
 from core import telemetry
 from core.export.source import Source
-from core.jobs import EXPORT, RECONCILE, REINDEX
+from core.jobs import EXPORT, RECONCILE, REINDEX, TENANT_DELETION
 from core.settings import BadSettings, Settings, load
 from core.snapshots import Snapshots
 from core.tombstones import TombstoneSource
@@ -83,6 +84,7 @@ def _handlers(settings: Settings, backends: Backends, snapshots: Snapshots) -> d
         EXPORT: ExportHandler(backends.control, snapshots, source, backends.archive),
         RECONCILE: Reconcile(backends.control, backends.store, backends.index, backends.ledger),
         REINDEX: Reindex(backends.jobs, backends.control, backends.store, backends.index, backends.ledger),
+        TENANT_DELETION: TenantDeletion(backends),
     }
 
 

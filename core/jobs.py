@@ -16,11 +16,13 @@ from core.tenant import TenantScope
 
 EXPORT: Final = "export"
 REINDEX: Final = "reindex"
+TENANT_DELETION: Final = "tenant_deletion"
 RECONCILE: Final = "reconcile"
 NEEDS: Final[dict[str, Permission]] = {
     EXPORT: Permission.READ,
     REINDEX: Permission.MANAGE,
     RECONCILE: Permission.MANAGE,
+    TENANT_DELETION: Permission.PLATFORM,
 }
 """Each kind of job, and what a caller must hold to start one, run it again or cancel it."""
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from collections.abc import Callable, Collection
 from typing import Final
 
 from core.errors import OcelotError
@@ -33,6 +34,7 @@ class Snapshots:
         """When the snapshot's reading began, in monotonic seconds."""
         self.newest: AccessSnapshot | None = None
         """None before the first reading."""
+        self._when_gone: list[Callable[[Collection[str]], None]] = []
 
     async def refresh_forever(self) -> None:
         """Keep the snapshot fresh. With the store down the last one stays good: ingestion must go on."""
@@ -74,9 +76,17 @@ class Snapshots:
         """Read now; the last one stays when the store does not answer, which raises `Unavailable`."""
         async with self._lock:
             began = time.monotonic()
+            before = self.newest
             self.newest = snapshot = await self._control.snapshot()
             self._read_at = began
+            if before is not None and (gone := before.tenants.keys() - snapshot.tenants.keys()):
+                for forget in self._when_gone:
+                    forget(gone)
             return snapshot
+
+    def when_gone(self, forget: Callable[[Collection[str]], None]) -> None:
+        """Call it with the ids of tenants that were deleted: whoever keeps something of them lets go of it."""
+        self._when_gone.append(forget)
 
     async def _read_since(self, moment: float) -> AccessSnapshot:
         """A snapshot whose reading began after `moment`; all who miss share one, `_MISS_SECONDS` after the last."""

@@ -129,6 +129,20 @@ class HttpsServer:
         self._server.server_close()
 
 
+class PublishedIdp(Idp):
+    """One that serves its keys, and the setting by which any tenant's tokens of it are taken."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__()
+        self.server = HttpsServer(folder, serving(self.document))
+        issuer = {
+            "name": "corp", "issuer": ISSUER, "jwks_url": self.server.url, "ca_file": str(self.server.ca_file),
+            "tenant_claim": ["org", "id"], "tenants": "*", "roles_claim": "groups",
+            "roles": {"ocelot-readers": ["reader"], "ocelot-admins": ["admin"], "ocelot-searchers": ["searches"]},
+        }  # fmt: skip
+        self.setting = json.dumps([issuer])
+
+
 def serving(document: Callable[[], bytes]) -> Answer:
     """Answers with the document."""
 

@@ -42,6 +42,8 @@ class CatalogueCache:
     async def refresh(self) -> None:
         """Learn which versions there are now."""
         self._newest = await self._catalogues.newest()
+        for gone in self._checkers.keys() - self._newest.keys():
+            del self._checkers[gone]
 
     async def checker(self, scope: TenantScope) -> Checker | None:
         """What the tenant's events are checked by; None: nothing is. Costs a tenant without a catalogue 0.1 us.

@@ -28,5 +28,8 @@ class Archive(Protocol):
     async def size(self, name: str) -> int | None:
         """Bytes of the file; None when there is none."""
 
+    async def files(self, folder: str) -> int:
+        """How many files `remove` would remove."""
+
     async def remove(self, folder: str) -> None:
         """Remove every file whose name begins with `folder` and a `/`; harmless when there is none."""

@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from tests.flow.conftest import running, tenant
+from tests.flow.conftest import idp, running, tenant
 
-__all__ = ["running", "tenant"]
+__all__ = ["idp", "running", "tenant"]

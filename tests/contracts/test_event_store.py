@@ -197,4 +197,4 @@ async def test_what_was_removed_can_be_stored_again(store: MongoEventStore) -> N
     assert await store.insert([one], again=True) == [DUPLICATE]
     found = await store.get(scope, one.id)
     assert found is not None
-    assert (found.body, found.hash, found.content, found.envelope) == (one.body, one.hash, None, "")
+    assert (found.body, found.hash, found.content, found.envelope) == (one.body, one.hash, None, one.envelope)

@@ -9,6 +9,7 @@ import pytest
 from core.adapters.store.client import Database
 from core.adapters.store.control import MongoControl
 from core.adapters.store.keys import MongoKeys
+from core.adapters.store.purge import MongoPurge
 from core.errors import Conflict
 from core.networks import network
 from core.ports import ApiKey, KeySecret
@@ -108,3 +109,16 @@ async def test_the_snapshot_names_the_networks_of_keys_that_have_some(keys: Mong
     await keys.replace(scope, bound, replace(bound, networks=()))
     await keys.replace(scope, free, replace(free, networks=("203.0.113.7/32",)))
     assert (await control.snapshot()).networks == {free.subject: (network("203.0.113.7"),)}
+
+
+async def test_what_was_revoked_goes_with_its_tenant(keys: MongoKeys, database: Database) -> None:
+    control, purge = await MongoControl.open(database), MongoPurge(database)
+    scope, other = a_scope(), a_scope()
+    mine, theirs = a_key(scope), a_key(other, 1)
+    for key in (mine, theirs):
+        await keys.create(key)
+        for name in (key.subject, *map(key.secret_name, (1, 2))):
+            await control.revoke(name, START)
+    await purge.records(scope, but_job="")
+    assert (await control.snapshot()).revoked == {theirs.subject, theirs.secret_name(1), theirs.secret_name(2)}
+    assert (await keys.find(mine.id), await keys.find(theirs.id)) == (None, theirs)

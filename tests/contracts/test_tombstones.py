@@ -77,12 +77,14 @@ async def test_a_tenant_is_removed_from_every_collection_and_no_other_is(databas
             ]
         )
         await database["jobs"].insert_many([{"_id": f"{tenant_id}-{n}", "tenant_id": tenant_id} for n in range(3)])
-        await MongoTombstones(database).put(replace(WHOLE, id=tenant_id, tenant_id=tenant_id))
+        for each in (WHOLE, PERSON):
+            own = tenant_id if each is WHOLE else f"job-{tenant_id}"
+            await MongoTombstones(database).put(replace(each, id=own, tenant_id=tenant_id))
     receipts = [Receipt("p", n, f"e{n}", 1, {T1: n} | ({T2: 1} if n % 2 else {}), 1) for n in range(1, 5)]
     await ledger.record(receipts)
     scope, other = for_system(T1, "test"), for_system(T2, "test")
     before = await purge.left(other, but_job="none")
-    kinds = {"events": 7, "jobs": 2, "made_later": 3, "parked": 1, "receipts": 4}
+    kinds = {"events": 7, "jobs": 2, "made_later": 3, "parked": 1, "receipts": 4, "tombstones": 1}
     assert await purge.left(scope, but_job=f"{T1}-1") == kinds
     assert [await purge.events(scope, 4) for _ in range(3)] == [4, 3, 0]
     removed = {name: number for name, number in kinds.items() if name != "events"}
@@ -95,6 +97,7 @@ async def test_a_tenant_is_removed_from_every_collection_and_no_other_is(databas
     await purge.tenant(scope)
     assert [tenant.id for tenant in await control.tenants()] == [T2]
     assert await traces_of(database, T1) == {"jobs": 1, "tombstones": 1}
+    assert [each.id for each in await MongoTombstones(database).standing(0) if each.tenant_id == T1] == [T1]
 
 
 async def traces_of(database: Database, tenant_id: str) -> dict[str, int]:

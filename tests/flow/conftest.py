@@ -10,12 +10,21 @@ from collections.abc import Iterator
 import pytest
 
 from tests.conftest import LIVE_MONGODB, LIVE_OPENSEARCH, LIVE_S3, LIVE_SQS, s3_bucket
+from tests.issuer import PublishedIdp
 from tests.service import Client, Service, environment, service
 
 STREAMS = {"OCELOT_STREAM_HEARTBEAT": "1", "OCELOT_MAX_TENANT_STREAMS": "20"}
 LIVE = bool(LIVE_MONGODB and LIVE_OPENSEARCH and LIVE_SQS)
 # Without the real servers nothing is parametrized for them: a skipped parameter ends the service of the other.
 SERVICES = ["embedded", *([pytest.param("live", marks=pytest.mark.live)] if LIVE else [])]
+
+
+@pytest.fixture(scope="session")
+def idp(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PublishedIdp]:
+    """The issuer beside Ocelot whose tokens the running service takes."""
+    made = PublishedIdp(tmp_path_factory.mktemp("idp"))
+    yield made
+    made.server.stop()
 
 
 @pytest.fixture(scope="session", params=SERVICES)
@@ -28,6 +37,7 @@ def running(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
         settings = environment(home, store.url, index.url, **STREAMS)
     else:
         settings = live_environment(home)
+    settings["OCELOT_ISSUERS"] = request.getfixturevalue("idp").setting
     made = service(settings)
     made.start()
     yield made

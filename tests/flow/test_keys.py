@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import time
 from collections.abc import Iterator
@@ -9,10 +10,14 @@ from typing import Any
 
 import httpx
 import pytest
+from cryptography.hazmat.primitives import serialization
+from typer.testing import CliRunner
 
+from cli.main import app
 from core import credentials
 from core.access import Role
 from infra.local.servers import free_port
+from tests.issuer import Idp, PublishedIdp
 from tests.service import Client, Process, Service
 from tests.streams import Follower
 
@@ -379,3 +384,77 @@ def test_nobody_gives_more_than_it_has(running: Service, owner: Client) -> None:
         assert code_of(manager.get("/logs"), 403) == "forbidden"
     with running.client(owner.tenant, Role.ADMIN) as admin:
         assert admin.get(f"/keys/{strong['client_id']}").json()["secrets"] == strong["secrets"]
+
+
+# Other issuers -------------------------------------------------------------------------------------------------------
+
+
+def test_an_issuer_that_is_set_up_lets_its_people_in_and_nobody_else_does(
+    running: Service, owner: Client, idp: PublishedIdp
+) -> None:
+    assert owner.tenant is not None
+    org = {"id": owner.tenant.id}
+    assert put_set(owner, "searches", "logs:view").status_code == 200
+
+    def status(token: str, method: str = "GET", path: str = "/logs", **more: Any) -> tuple[int, str]:
+        with Client(running.url, token) as client:
+            answer = client.request(method, path, **more)
+        return answer.status_code, answer.json().get("code", "")
+
+    reader, admin = idp.token(org=org), idp.token(org=org, groups=["ocelot-admins"], sub="eve")
+    searcher = idp.token({"alg": "RS256", "kid": "rsa"}, org=org, groups=["ocelot-searchers"])
+    assert [status(token) for token in (reader, admin, searcher)] == [(200, "")] * 3
+    assert status(searcher, path="/searches") == (403, "forbidden")
+    assert status(reader, "POST", json={"action": "x"}) == (403, "forbidden")
+    with Client(running.url, admin) as client:
+        assert make(client, "writer")["created_by"] == "ext:corp:eve"
+        issued = client.post(f"/tenants/{owner.tenant.id}/tokens", json={"roles": ["reader"], "expires_in": 86_400})
+        assert issued.json()["expires_in"] <= 600, "it ends with the one that made it"
+        assert status(issued.json()["access_token"]) == (200, "")
+    stranger = Idp()
+    for token in (
+        stranger.token(org=org, groups=["ocelot-admins"]),
+        idp.token(iss="https://evil.example", org=org),
+        idp.token(iss="ocelot", tenant=owner.tenant.id, roles=["admin"]),
+        idp.token({"jku": "https://evil.example", "kid": "x"}, key=stranger.keys["ec"], org=org),
+        idp.hmac(idp.public("rsa", serialization.Encoding.PEM), {"alg": "HS256", "kid": "rsa"}, org=org),
+        idp.token(org=org, aud="another"),
+        idp.token(org=org, groups=["platform"]),
+        idp.token(org={"id": "../../x"}),
+    ):
+        assert status(token) == (401, "invalid_token")
+    assert status(idp.token(org=org, exp=int(time.time()) - 60)) == (401, "token_expired")
+    assert status(idp.token(org={"id": "z" * 16})) == (401, "tenant_gone")
+    assert idp.asked <= 6, "whatever tokens come, the issuer is asked now and then"
+
+
+# The command ---------------------------------------------------------------------------------------------------------
+
+
+def test_the_command_makes_lists_rotates_and_revokes(running: Service, owner: Client) -> None:
+    assert owner.tenant is not None
+    tenant = ["--tenant", owner.tenant.id]
+
+    def ocelot(*arguments: str, fails: str = "") -> str:
+        ran = CliRunner().invoke(app, arguments, env=running.environment)
+        assert (ran.exit_code, fails in ran.stderr) == (1 if fails else 0, True), ran.output
+        return str(ran.stdout)
+
+    words = ["key", "create", "cron", *tenant, "-r", "reader", "-n", "127.0.0.0/8", "--expires", "1h", "--json"]
+    made = json.loads(ocelot(*words))
+    assert credentials.is_secret(made["client_secret"])
+    with client_of(running, made) as client:
+        listed = [json.loads(line) for line in ocelot("key", "list", *tenant, "--json").splitlines()]
+        (found,) = [key for key in listed if key["client_id"] == made["client_id"]]
+        assert (found["roles"], found["networks"], found["created_by"]) == (["reader"], ["127.0.0.0/8"], "operator")
+        assert made["client_secret"] not in str(listed)
+        assert client.get("/logs").status_code == 200
+        rotated = ocelot("key", "rotate", made["client_id"], *tenant, "--overlap", "0")
+        secret = re.findall(r"ocs_[0-9A-Za-z]{49}", rotated)[0]
+        ends(lambda: client.get("/logs"), 401, "token_revoked")
+    with client_of(running, made | {"client_secret": secret}) as client:
+        assert "is revoked" in ocelot("key", "revoke", made["client_id"], *tenant)
+        ends(lambda: client.get("/logs"), 401, "token_revoked")
+    ocelot("key", "revoke", "ock_" + "0" * 24, *tenant, fails="no such key")
+    ocelot("key", "create", "x", *tenant, "-r", "root", fails="no such role")
+    ocelot("key", "create", "x", *tenant, "-n", "10.0.0.1/8", fails="beyond its mask")

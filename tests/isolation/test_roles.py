@@ -160,6 +160,8 @@ ROWS: Final[dict[tuple[str, str], Row]] = {
     ("put", "/api/v1/tenants/{tenant_id}"): Row(
         "platform", 200, {"json": {"name": "roles", "status": "active"}}, the_tenant
     ),
+    ("delete", "/api/v1/tenants/{tenant_id}"): Row("platform", made=the_tenant),
+    ("get", "/api/v1/tenants/{tenant_id}/deletion"): Row("platform", 404, made=the_tenant),
     ("patch", "/api/v1/tenants/{tenant_id}"): Row("platform", 200, {"json": {"name": "roles"}}, the_tenant),
     ("post", "/api/v1/tenants/{tenant_id}/tokens"): Row(
         "admin platform", 201, {"json": {"roles": ["reader"]}}, the_tenant

@@ -598,6 +598,8 @@ CASES: dict[tuple[str, str], Callable[[Pair], None]] = {
     ("post", "/api/v1/tenants"): create_tenant,
     ("get", "/api/v1/tenants/{tenant_id}"): of_a_tenant("GET"),
     ("put", "/api/v1/tenants/{tenant_id}"): of_a_tenant("PUT", json={"name": "mine", "status": "active"}),
+    ("delete", "/api/v1/tenants/{tenant_id}"): of_a_tenant("DELETE", params={"dry_run": "false"}),
+    ("get", "/api/v1/tenants/{tenant_id}/deletion"): of_a_tenant("GET", "/tenants/{}/deletion"),
     ("patch", "/api/v1/tenants/{tenant_id}"): of_a_tenant("PATCH", json={"status": "suspended"}),
     ("post", "/api/v1/tenants/{tenant_id}/tokens"): issue_token,
     ("get", "/api/v1/usage"): usage,

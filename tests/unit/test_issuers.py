@@ -206,6 +206,14 @@ async def test_expired_is_expired_also_while_it_is_known(idp: Idp) -> None:
         assert refused.value.code == "token_expired"
 
 
+async def test_nothing_is_kept_of_a_tenant_that_is_gone(idp: Idp, source: Source) -> None:
+    assert await source.tokens.verify(idp.token())
+    source.tokens.forget(["zeta0001"])
+    assert len(source.tokens._verified) == 1
+    source.tokens.forget(["zeta0001", "acme0001"])
+    assert len(source.tokens._verified) == 0
+
+
 # Rotation and its bounds ---------------------------------------------------------------------------------------------
 
 

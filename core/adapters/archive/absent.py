@@ -8,7 +8,7 @@ from core.errors import Unset
 
 
 class NoArchive:
-    """Refuses everything, so that nothing is written where nobody looks for it."""
+    """Holds nothing and refuses everything, so that nothing is written where nobody looks for it."""
 
     async def put(self, name: str, data: bytes) -> None:
         raise _unset()
@@ -25,6 +25,9 @@ class NoArchive:
 
     async def size(self, name: str) -> int | None:
         raise _unset()
+
+    async def files(self, folder: str) -> int:
+        return 0
 
     async def remove(self, folder: str) -> None:
         raise _unset()

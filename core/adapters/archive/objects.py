@@ -102,6 +102,10 @@ class ObjectArchive:
         except NotFound:
             return None
 
+    async def files(self, folder: str) -> int:
+        with _calls():
+            return sum([len(found) async for found in obstore.list(self._store, prefix=_checked(folder))])
+
     async def remove(self, folder: str) -> None:
         with _calls():
             async for found in obstore.list(self._store, prefix=_checked(folder), chunk_size=500):

@@ -62,7 +62,9 @@ class MongoEventStore:
         found: dict[str, Stored] = {}
         with store_calls():
             for several in chunks_of(chunks_of([*dict.fromkeys(ids)]), FETCHES_AT_ONCE):
-                for documents in await asyncio.gather(*map(some, several)):
+                # A page is mostly one chunk, which needs no task of its own.
+                fetched = await asyncio.gather(*map(some, several)) if len(several) > 1 else [await some(several[0])]
+                for documents in fetched:
                     found.update((document["_id"], pages.stored_of(document)) for document in documents)
         return found
 

@@ -60,14 +60,15 @@ class MongoPurge:
         """The collections of which whole documents are a tenant's, and small."""
         with store_calls():
             names = await self._database.list_collection_names()
-        apart = (_TENANTS, TOMBSTONES, EVENTS, RECEIPTS)
+        apart = (_TENANTS, EVENTS, RECEIPTS)
         return sorted(name for name in names if name not in apart and not name.startswith("system."))
 
     async def _revocations(self, scope: TenantScope) -> None:
-        """Those of its keys, which name no tenant."""
+        """Those of its keys and their secrets, which name no tenant."""
         with store_calls():
-            keys = await self._database[_KEYS].find({"tenant_id": scope.tenant_id}, {"_id": 1}).to_list(None)
-        for chunk in chunks([f"key:{key['_id']}" for key in keys]):
+            asked = {"tenant_id": scope.tenant_id}
+            keys = await self._database[_KEYS].find(asked, {"secrets.number": 1}).to_list(None)
+        for chunk in chunks([name for key in keys for name in _names_of(key)]):
             await _remove(self._database[_REVOCATIONS], {"_id": {"$in": list(chunk)}})
 
     async def _receipts(self, scope: TenantScope, *, remove: bool) -> int:
@@ -87,10 +88,18 @@ class MongoPurge:
             after = page[-1]["_id"]
 
 
+def _names_of(key: BsonMap) -> list[str]:
+    """Those by which the key, and each secret that it ever had, may be revoked."""
+    newest = max((int(each["number"]) for each in key.get("secrets", ())), default=1)
+    return [f"key:{key['_id']}", *(f"key:{key['_id']}#{number}" for number in range(1, newest + 1))]
+
+
 def _own(tenant_id: str, name: str, but_job: str) -> list[BsonMap]:
     # ";" follows ":".
     named: BsonMap = {"_id": {"$gte": f"{tenant_id}:", "$lt": f"{tenant_id};"}}
     by_field: BsonMap = {"tenant_id": tenant_id}
+    if name == TOMBSTONES:
+        return [by_field | {"_id": {"$ne": tenant_id}}]
     if name == JOBS:
         by_field["_id"] = {"$ne": but_job}
     return [by_field, {"_id": tenant_id}, named]
