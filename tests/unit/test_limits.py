@@ -375,6 +375,16 @@ async def test_everything_is_recorded_at_the_end_as_soon_as_the_store_answers(mo
     assert await world.store.beat("q", 1) == {"q": 1}
 
 
+async def test_nothing_is_recorded_of_a_tenant_that_is_being_deleted() -> None:
+    world = World(Quotas(events_per_day=9))
+    await world.start()
+    assert world.send(0)
+    world.processes[0][0].is_gone = lambda tenant_id: tenant_id == TENANT.id
+    await world.rounds()
+    await world.processes[0][1].end()
+    assert await world.store.days(SCOPE, TODAY, TODAY + 1) == []
+
+
 def test_reads_are_counted_when_they_were_answered() -> None:
     limiter = Limiter()
     for permission, status in (
