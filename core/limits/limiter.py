@@ -126,7 +126,12 @@ class Limiter:
             self._drop_idle(now)
         current = [(meter, meter.tally) for meter in self._meters()]
         closed = [(meter, tally) for meter, tally, _ in self._closed]
-        return [(meter, tally) for meter, tally in current + closed if meter.is_limited is limited and tally.is_dirty]
+        found = [(meter, tally) for meter, tally in current + closed if meter.is_limited is limited and tally.is_dirty]
+        for meter, tally in found:
+            meter.used_at = now
+            if self.is_gone(meter.tenant_id):
+                tally.recorded = (tally.counts[0], tally.counts[1], tally.counts[2], tally.counts[3])
+        return [(meter, tally) for meter, tally in found if tally.is_dirty]
 
     def parts(self, dirty: Iterable[tuple[Meter, Tally]]) -> list[Part]:
         at = int(self._wall() * 1_000_000)

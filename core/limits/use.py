@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 Fields: TypeAlias = list[tuple[bytes, bytes]]
 """Header fields."""
 _ONE: Final = (1, 0, 0)
-_NOTHING: Final = (0, 0, 0)
+_NOTHING: Final = (0, 0)
 # Compared one by one: looking an enumeration's member up in a set takes longer than all else here.
 _MANAGE: Final = Permission.MANAGE
 _PLATFORM: Final = Permission.PLATFORM
@@ -58,18 +58,18 @@ class Use:
 
     def take(self, events: int, size: int) -> None:
         """Use so much for what is about to be sent, once a request, or raise `QuotaExceeded` and use nothing."""
-        amounts = self._taken = (0, events, size)
         if self._is_limited:
-            self._tallies = self._take(amounts)
-            return
-        tally = self._meters[0].tally
-        tally.counts[1] += events
-        tally.counts[2] += size
-        self._tallies = (tally,)
+            self._tallies = self._take((0, events, size))
+        else:
+            tally = self._meters[0].tally
+            tally.counts[1] += events
+            tally.counts[2] += size
+            self._tallies = (tally,)
+        self._taken = events, size
 
     def give_back(self, events: int | None = None, size: int | None = None) -> None:
         """Of what was taken, so much was not accepted after all; by default nothing was."""
-        _, all_events, all_bytes = self._taken
+        all_events, all_bytes = self._taken
         amounts = 0, all_events if events is None else events, all_bytes if size is None else size
         self._give_back(self._tallies, amounts)
 
