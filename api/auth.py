@@ -21,6 +21,8 @@ from core.tenant import Claims, Tenant, TenantScope, from_token
 
 USE: Final = "ocelot.use"
 """Where a connection's scope holds what it uses."""
+READ: Final = "ocelot.read"
+"""The same of one that reads, which counts once it is answered."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,8 +78,10 @@ class Authenticator:
 
     def enter(self, connection: HTTPConnection, access: Access, permission: Permission) -> Use:
         """Let a request in by its quotas, or raise `QuotaExceeded`; `use_of` finds what it uses."""
-        use = connection.scope[USE] = self._limiter.use(access.tenant, access.scope.actor, permission)
-        use.enter()
+        use = connection.scope[USE] = self._limiter.use(access.tenant, access.scope.actor)
+        use.enter(permission)
+        if permission is Permission.READ or permission is Permission.VIEW:
+            connection.scope[READ] = use
         return use
 
     async def token_access(self, connection: HTTPConnection, token: str, permission: Permission) -> Access:

@@ -31,7 +31,7 @@ _SERVE = """
 import api.main
 from core.limits import Limiter
 class Free:
-    def enter(self): pass
+    def enter(self, permission): pass
     def check(self): pass
     def take(self, events, size): pass
     def give_back(self, *amounts): pass

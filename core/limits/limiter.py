@@ -13,9 +13,8 @@ from math import ceil
 from typing import Final
 
 from core import telemetry
-from core.access import Permission
 from core.errors import QuotaExceeded
-from core.limits.meter import DAY, Meter, Tally, Triple
+from core.limits.meter import DAY, Hint, Meter, Tally, Triple
 from core.limits.use import Fields, Use
 from core.ports.usage import Part
 from core.tenant import Tenant
@@ -41,10 +40,11 @@ class Limiter:
         """The quotas of a tenant that only others have served so far."""
         self.is_gone: Callable[[str], bool] = lambda tenant_id: False
         """Whether a tenant is being deleted: what it used is nobody's to know any more."""
-        self._clock = clock
+        self.clock = clock
         self._wall = wall
         self._tenants: dict[str, Meter] = {}
         self._keys: dict[tuple[str, str], Meter] = {}
+        self._uses: dict[str, Use] = {}
         self._closed: list[tuple[Meter, Tally, float]] = []
         """Of days that are over: requests under way may still give back."""
         self._numbers = count()
@@ -55,18 +55,22 @@ class Limiter:
         self._day_ends = 0.0
         self._roll()
 
-    def use(self, tenant: Tenant, actor: str, permission: Permission) -> Use:
-        """What a request is about to use; `enter` lets it in."""
+    def use(self, tenant: Tenant, actor: str) -> Use:
+        """What a request is about to use; its `enter` lets it in."""
         if self._wall() >= self._day_ends:
             self._roll()
-        meter = self._tenants.get(tenant.id)
-        if meter is None:
-            meter = self._tenants[tenant.id] = Meter(tenant.id, "", self._tally(), self._clock())
+        use = self._uses.get(tenant.id)
+        if use is None:
+            meter = self._tenants.get(tenant.id)
+            if meter is None:
+                meter = self._tenants[tenant.id] = Meter(tenant.id, "", self._tally(), self.clock())
+            use = self._uses[tenant.id] = Use(self, (meter,))
+        meter = use.meters[0]
         if meter.quotas is not tenant.quotas:
-            meter.adopt(tenant.quotas, self._clock())
+            meter.adopt(tenant.quotas, self.clock())
         if self.key_quotas and (quotas := self.key_quotas.get(actor)) is not None:
-            return Use(self, (meter, self._key_meter(tenant.id, actor, quotas)), permission, is_limited=True)
-        return Use(self, (meter,), permission, is_limited=meter.is_limited)
+            return Use(self, (meter, self._key_meter(tenant.id, actor, quotas)))
+        return use
 
     def set_key_quotas(self, subject: str, quotas: Quotas) -> None:
         """Go by these quotas of a key from now on."""
@@ -77,48 +81,52 @@ class Limiter:
         """The part of each quota that is this process's to use up: all of it while it knows what the others do."""
         return self._share if now - self._synced_at <= STALE_AFTER else self._alone
 
-    def check(self, meters: tuple[Meter, ...], amounts: Triple) -> None:
-        """Raise `QuotaExceeded` unless each meter has room."""
-        now = self._clock()
+    def take(self, meters: tuple[Meter, ...], amounts: Triple) -> None:
+        """Take from each meter, or raise `QuotaExceeded` and take from none."""
+        now = self.clock()
         requests, events, size = amounts
         for meter in meters:
             room = meter.room
             if now >= meter.room_until or room[0] < requests or room[1] < events or room[2] < size:
-                self._look(meters, amounts, now)
-                return
-
-    def _look(self, meters: tuple[Meter, ...], amounts: Triple, now: float) -> None:
-        """The same, by a new look at the meters."""
-        share = self.share(now)
-        midnight = self._day_ends - self._wall()
-        lacking = []
+                self.check(meters, amounts)
+                break
         for meter in meters:
-            meter.look(now, share)
-            lacking += meter.lacking(amounts, share, midnight)
+            meter.take(amounts)
+
+    def check(self, meters: tuple[Meter, ...], amounts: Triple) -> None:
+        """Raise `QuotaExceeded` unless each meter has room, by a new look at it."""
+        share = self.look(meters)
+        midnight = self._day_ends - self._wall()
+        lacking = [lack for meter in meters for lack in meter.lacking(amounts, share, midnight)]
         if lacking:
             wait, policy, message = max(lacking)
             telemetry.QUOTA_REFUSALS.labels(policy).inc()
             raise QuotaExceeded([name for _, name, _ in lacking], message, max(1, ceil(wait)))
 
+    def look(self, meters: tuple[Meter, ...]) -> float:
+        """See what is left in each meter now; the share that this goes by."""
+        now = self.clock()
+        share = self.share(now)
+        for meter in meters:
+            meter.look(now, share)
+        return share
+
+    def hint(self, meter: Meter) -> Hint:
+        """The tightest quota of a meter, by its last look."""
+        return meter.tightest(self.share(self.clock()), self._day_ends - self._wall())
+
     def fields(self, meters: tuple[Meter, ...]) -> Fields:
         """`RateLimit-Policy` with every quota, `RateLimit` with the one of which least is left."""
-        now = self._clock()
-        meter = meters[0]
-        hint = meter.hint
-        if len(meters) > 1 or hint is None or now >= hint.until:
-            share, midnight = self.share(now), self._day_ends - self._wall()
-            hint, meter = min(
-                ((each.tightest(now, share, midnight), each) for each in meters if each.is_limited),
-                key=lambda found: found[0].left,
-            )
-        policies = meter.policies if len(meters) == 1 else b", ".join(each.policies for each in meters if each.policies)
+        limited = [meter for meter in meters if meter.is_limited]
+        hint, meter = min(((self.hint(each), each) for each in limited), key=lambda found: found[0].left)
+        policies = b", ".join(each.policies[1] for each in limited)
         return [(b"ratelimit-policy", policies), (b"ratelimit", hint.text(meter.counts))]
 
     # What the processes tell each other: see `core.limits.sharing`.
 
     def dirty(self, *, limited: bool) -> list[tuple[Meter, Tally]]:
         """The tallies that have changed since they were recorded, of meters with quotas or of those without."""
-        now = self._clock()
+        now = self.clock()
         if self._wall() >= self._day_ends:
             self._roll()
         if now >= self._drops_at:
@@ -147,7 +155,7 @@ class Limiter:
 
     def learn(self, parts: Iterable[Part], stale_before: int, capped: Callable[[str], bool]) -> None:
         """Take note of other processes' parts; `capped` tells of a process whether it had been out of reach."""
-        now = self._clock()
+        now = self.clock()
         own = f"{self.process}-"
         for part in parts:
             if (meter := self._known(part, now)) is None:
@@ -178,9 +186,9 @@ class Limiter:
     def _key_meter(self, tenant_id: str, key: str, quotas: Quotas) -> Meter:
         meter = self._keys.get((tenant_id, key))
         if meter is None:
-            meter = self._keys[tenant_id, key] = Meter(tenant_id, key, self._tally(), self._clock())
+            meter = self._keys[tenant_id, key] = Meter(tenant_id, key, self._tally(), self.clock())
         if meter.quotas is not quotas:
-            meter.adopt(quotas, self._clock())
+            meter.adopt(quotas, self.clock())
         return meter
 
     def _meters(self) -> Iterator[Meter]:
@@ -195,7 +203,7 @@ class Limiter:
         """Begin the day that it is by now."""
         self._day = int(self._wall() // DAY)
         self._day_ends = (self._day + 1.0) * DAY
-        now = self._clock()
+        now = self.clock()
         for meter in self._meters():
             self._closed.append((meter, meter.tally, now))
             meter.roll(self._tally(), now)
@@ -204,6 +212,7 @@ class Limiter:
         self._closed = [each for each in self._closed if each[1].is_dirty or now - each[2] < IDLE]
         for name in [name for name, meter in self._tenants.items() if _is_idle(meter, now)]:
             del self._tenants[name]
+            self._uses.pop(name, None)
         for key in [key for key, meter in self._keys.items() if _is_idle(meter, now)]:
             del self._keys[key]
 

@@ -12,6 +12,7 @@ from core.ports.usage import Amounts, Part
 from core.tenant_settings import UNLIMITED, Quotas
 
 READS: Final = 3
+_POLICIES: Final = b"ratelimit-policy"
 MEASURES: Final = ("requests", "events", "bytes")
 _UNITS: Final = ("", ';qu="events"', ';qu="content-bytes"')
 DAY: Final = 86_400
@@ -100,7 +101,7 @@ class Meter:
         self.is_limited = False
         self.buckets: list[Bucket] = []
         self.day_quotas: list[tuple[int, int]] = []
-        self.policies = b""
+        self.policies = _POLICIES, b""
         self.room = [inf, inf, inf]
         self.room_until = 0.0
         self.filled_at = now
@@ -131,7 +132,7 @@ class Meter:
             if most is not None:
                 self.day_quotas.append((measure, most))
                 policies.append(f'"{self.kind}-{name}-day";q={most};w={DAY}{_UNITS[measure]}')
-        self.policies = ", ".join(policies).encode()
+        self.policies = _POLICIES, ", ".join(policies).encode()
         self.is_limited = bool(policies)
 
     def look(self, now: float, share: float) -> None:
@@ -176,12 +177,10 @@ class Meter:
             for bucket in self.buckets:
                 bucket.level += amounts[bucket.measure]
 
-    def tightest(self, now: float, share: float, midnight: float) -> Hint:
-        """The quota of which least is left."""
-        hint = self.hint
-        if hint is not None and now < hint.until:
-            return hint
-        self.look(now, share)
+    def tightest(self, share: float, midnight: float) -> Hint:
+        """The quota of which least is left, by the last look."""
+        if self.hint is not None:
+            return self.hint
         found, name, amount, wait, of = 2.0, "", 0.0, 0.0, 0
         for bucket in self.buckets:
             left = bucket.level / (bucket.rate or 1)
@@ -194,7 +193,7 @@ class Meter:
             if left < found:
                 found, amount, of, wait = left, rest, measure, midnight
                 name = f"{self.kind}-{MEASURES[measure]}-day"
-        self.hint = hint = Hint(self.room_until, found, name, amount, max(1, ceil(wait)), of, self.counts[of])
+        self.hint = hint = Hint(found, name, amount, max(1, ceil(wait)), of, self.counts[of])
         return hint
 
     def learn(self, part: Part, stale_before: int, *, capped: bool) -> None:
@@ -269,22 +268,18 @@ class Meter:
 
 
 class Hint:
-    """The tightest quota of a meter at its last look: the part `left` of it, and how `much`, when `count` was that."""
+    """The tightest quota of a meter: the part `left` of it, and how much that was when `count` was taken of it."""
 
-    __slots__ = ("_head", "_tail", "count", "left", "measure", "much", "until")
+    __slots__ = ("_head", "_measure", "_tail", "_total", "left")
 
-    def __init__(
-        self, until: float, left: float, name: str, much: float, seconds: int, measure: int, count: int
-    ) -> None:
-        self.until = until
+    def __init__(self, left: float, name: str, much: float, seconds: int, measure: int, count: int) -> None:
         self.left = left
-        self.much = int(much)
-        self.measure = measure
-        self.count = count
+        self._measure = measure
+        self._total = int(much) + count
         self._head = f'"{name}";r='
         self._tail = f";t={seconds}"
 
     def text(self, counts: list[int]) -> bytes:
         """As the header field has it, by what was taken since."""
-        much = self.much - counts[self.measure] + self.count
+        much = self._total - counts[self._measure]
         return f"{self._head}{much if much > 0 else 0}{self._tail}".encode()

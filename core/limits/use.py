@@ -1,4 +1,8 @@
-"""What one request uses of its tenant's quotas, and of its key's."""
+"""What requests use of their tenant's quotas, and of their key's.
+
+One object serves all requests with the same quotas, and the way of a request that there is room for is spelled out:
+this is the hot path.
+"""
 
 from __future__ import annotations
 
@@ -14,96 +18,132 @@ if TYPE_CHECKING:
 Fields: TypeAlias = list[tuple[bytes, bytes]]
 """Header fields."""
 _ONE: Final = (1, 0, 0)
-_NOTHING: Final = (0, 0)
-# Compared one by one: looking an enumeration's member up in a set takes longer than all else here.
+# Compared one by one: to look an enumeration's member up in a set takes longer than all else here.
 _MANAGE: Final = Permission.MANAGE
 _PLATFORM: Final = Permission.PLATFORM
-_READ: Final = Permission.READ
-_VIEW: Final = Permission.VIEW
 
 
 class Use:
-    """What one request uses."""
+    """What the requests of a tenant, or of one of its keys with quotas of its own, use."""
 
-    __slots__ = ("_entered", "_is_limited", "_limiter", "_meters", "_permission", "_taken", "_tallies")
+    __slots__ = ("_clock", "_limiter", "_meter", "meters")
 
-    def __init__(
-        self, limiter: Limiter, meters: tuple[Meter, ...], permission: Permission, *, is_limited: bool
-    ) -> None:
+    def __init__(self, limiter: Limiter, meters: tuple[Meter, ...]) -> None:
         self._limiter = limiter
-        self._meters = meters
-        self._permission = permission
-        self._is_limited = is_limited
-        self._taken = _NOTHING
-        self._entered: tuple[Tally, ...] = ()
-        self._tallies: tuple[Tally, ...] = ()
+        self._clock = limiter.clock
+        self.meters = meters
+        self._meter = meters[0] if len(meters) == 1 else None
 
-    def enter(self) -> None:
-        """Let the request in, or raise `QuotaExceeded`.
+    @property
+    def is_limited(self) -> bool:
+        return self._meter is None or self._meter.is_limited
+
+    def enter(self, permission: Permission) -> None:
+        """Let a request in, or raise `QuotaExceeded`.
 
         Whoever manages a tenant is let in with its quotas used up: to revoke the key that does it, say.
         """
-        permission = self._permission
+        meter = self._meter
         if permission is _MANAGE or permission is _PLATFORM:
-            return
-        if self._is_limited:
-            self._entered = self._take(_ONE)
+            if self.is_limited:
+                self._limiter.look(self.meters)
+        elif meter is None:
+            self._limiter.take(self.meters, _ONE)
+        elif not meter.is_limited:
+            meter.counts[0] += 1
         else:
-            self._meters[0].counts[0] += 1
+            room = meter.room
+            if room[0] >= 1 and self._clock() < meter.room_until:
+                room[0] -= 1
+                meter.counts[0] += 1
+            else:
+                self._limiter.take(self.meters, _ONE)
 
     def check(self) -> None:
-        """Raise `QuotaExceeded` when there is no room for any event."""
-        if self._is_limited:
-            self._check((0, 1, 1))
+        """Raise `QuotaExceeded`, of a request that has entered, when there is no room for any event."""
+        if self.is_limited:
+            try:
+                self._limiter.check(self.meters, (0, 1, 1))
+            except QuotaExceeded:
+                self._leave()
+                raise
 
-    def take(self, events: int, size: int) -> None:
-        """Use so much for what is about to be sent, once a request, or raise `QuotaExceeded` and use nothing."""
-        if self._is_limited:
-            self._tallies = self._take((0, events, size))
-        else:
-            tally = self._meters[0].tally
-            tally.counts[1] += events
-            tally.counts[2] += size
-            self._tallies = (tally,)
-        self._taken = events, size
+    def take(self, events: int, size: int) -> Taken:
+        """Use so much for what is about to be sent by a request that has entered.
 
-    def give_back(self, events: int | None = None, size: int | None = None) -> None:
-        """Of what was taken, so much was not accepted after all; by default nothing was."""
-        all_events, all_bytes = self._taken
-        amounts = 0, all_events if events is None else events, all_bytes if size is None else size
-        self._give_back(self._tallies, amounts)
+        Raises `QuotaExceeded` when there is no room: nothing of such a request counts, not even that it was one.
+        """
+        meter = self._meter
+        if meter is not None:
+            room = meter.room
+            if not meter.is_limited or (room[1] >= events and room[2] >= size and self._clock() < meter.room_until):
+                counts = meter.counts
+                counts[1] += events
+                counts[2] += size
+                room[1] -= events
+                room[2] -= size
+                return meter.tally
+        try:
+            self._limiter.take(self.meters, (0, events, size))
+        except QuotaExceeded:
+            self._leave()
+            raise
+        return meter.tally if meter is not None else tuple([each.tally for each in self.meters])
+
+    def give_back(self, taken: Taken, events: int, size: int) -> None:
+        """Of what was taken, so much was not accepted after all."""
+        self._give_back(taken, (0, events, size))
 
     def answered(self, status: int) -> None:
         """Count a read that was answered."""
-        permission = self._permission
-        if (permission is _READ or permission is _VIEW) and status < 400:
-            for meter in self._meters:
+        if status < 400:
+            for meter in self.meters:
                 meter.counts[READS] += 1
 
     def fields(self) -> Fields:
-        """The header fields of the answer; [] where there are no quotas."""
-        return self._limiter.fields(self._meters) if self._is_limited else []
+        """The header fields of the answer to a request that has entered; [] where there are no quotas."""
+        meter = self._meter
+        if meter is None:
+            return self._limiter.fields(self.meters)
+        if not meter.is_limited:
+            return []
+        hint = meter.hint or self._limiter.hint(meter)
+        return [meter.policies, (b"ratelimit", hint.text(meter.counts))]
 
-    def _take(self, amounts: Triple) -> tuple[Tally, ...]:
-        """Take from each meter; the tallies in which that is counted."""
-        self._check(amounts)
-        meters = self._meters
-        if len(meters) == 1:
-            meters[0].take(amounts)
-            return (meters[0].tally,)
-        for meter in meters:
-            meter.take(amounts)
-        return tuple(meter.tally for meter in meters)
+    def _leave(self) -> None:
+        self._give_back(tuple([meter.tally for meter in self.meters]), _ONE)
 
-    def _check(self, amounts: Triple) -> None:
-        try:
-            self._limiter.check(self._meters, amounts)
-        except QuotaExceeded:
-            # Nothing of a refused request counts, not even that it was one.
-            self._give_back(self._entered, _ONE)
-            self._entered = ()
-            raise
-
-    def _give_back(self, tallies: tuple[Tally, ...], amounts: Triple) -> None:
-        for meter, tally in zip(self._meters, tallies, strict=False):
+    def _give_back(self, taken: Taken, amounts: Triple) -> None:
+        tallies = taken if isinstance(taken, tuple) else (taken,)
+        for meter, tally in zip(self.meters, tallies, strict=True):
             meter.give_back(tally, amounts)
+
+
+class BulkUse:
+    """What one bulk of `size` bytes uses, once it is known how many events it has."""
+
+    __slots__ = ("_events", "_size", "_taken", "_use")
+
+    def __init__(self, use: Use, size: int) -> None:
+        self._use = use
+        self._size = size
+        self._events = 0
+        self._taken: Taken | None = None
+
+    def take(self, events: int) -> None:
+        """Use it, or raise `QuotaExceeded`."""
+        self._taken = self._use.take(events, self._size)
+        self._events = events
+
+    def give_back(self, events: int, size: int) -> None:
+        """So much of it was not accepted."""
+        if self._taken is not None:
+            self._use.give_back(self._taken, events, size)
+
+    def give_all_back(self) -> None:
+        """Nothing of it was accepted, if it was taken at all."""
+        self.give_back(self._events, self._size)
+
+
+Taken: TypeAlias = Tally | tuple[Tally, ...]
+"""Where it was counted."""
