@@ -7,9 +7,10 @@ from typing import Final, cast
 
 from starlette.requests import HTTPConnection, Request
 
+from api import audit
 from api.client import Proxies
 from api.external import ExternalTokens
-from api.tokens import TokenVerifier
+from api.tokens import Expired, TokenVerifier
 from core import networks
 from core.access import Permission, permissions_of
 from core.errors import Forbidden, NotFound, Unauthenticated
@@ -73,28 +74,27 @@ class Authenticator:
         Raises `Unauthenticated`, `Forbidden` or `QuotaExceeded`.
         """
         access = await self.token_access(request, bearer_of(request), permission)
-        self.enter(request, access, permission)
+        await self.enter(request, access, permission)
         return access
 
-    def enter(self, connection: HTTPConnection, access: Access, permission: Permission) -> Use:
-        """Let a request in by its quotas, or raise `QuotaExceeded`; `use_of` finds what it uses."""
+    async def enter(self, connection: HTTPConnection, access: Access, permission: Permission) -> Use:
+        """Let a request in by its quotas and onto the record, or raise `QuotaExceeded`; `use_of` finds what it uses."""
         use = connection.scope[USE] = self._limiter.use(access.tenant, access.scope.actor)
         use.enter(permission)
         if permission is Permission.READ or permission is Permission.VIEW:
             connection.scope[READ] = use
+        await audit.granted()
         return use
 
     async def token_access(self, connection: HTTPConnection, token: str, permission: Permission) -> Access:
-        """The same for a token that was taken from elsewhere than the header."""
+        """What a token gives access to, wherever it was taken from; `enter` is still to be asked."""
         claims = await self._checked(connection, token)
         if claims.tenant_id is None:
             raise Forbidden("a platform token reads and writes no tenant's log")
         tenant = await self._snapshots.tenant(claims.tenant_id)
         if tenant is None:
             raise Unauthenticated("the tenant is gone", code="tenant_gone")
-        scope = from_token(claims, tenant)
-        scope.require(permission)
-        return Access(scope, tenant, claims)
+        return self._access(claims, tenant, permission)
 
     async def managed_tenant(self, request: Request, tenant_id: str) -> Access:
         """The caller's access to manage the tenant named in the path; a foreign one is `NotFound`."""
@@ -103,8 +103,14 @@ class Authenticator:
         tenant = await self._snapshots.tenant(tenant_id) if is_platform or claims.tenant_id == tenant_id else None
         if tenant is None:
             raise NotFound("no such tenant")
+        access = self._access(claims, tenant, Permission.MANAGE)
+        await audit.granted()
+        return access
+
+    def _access(self, claims: Claims, tenant: Tenant, permission: Permission) -> Access:
+        audit.known(tenant)
         scope = from_token(claims, tenant)
-        scope.require(Permission.MANAGE)
+        scope.require(permission)
         return Access(scope, tenant, claims)
 
     async def require_platform(self, request: Request) -> Claims:
@@ -112,6 +118,7 @@ class Authenticator:
         claims = await self.claims(request)
         if Permission.PLATFORM not in permissions_of(claims.roles):
             raise Forbidden(f"this needs the permission {Permission.PLATFORM.value}")
+        await audit.granted()
         return claims
 
     async def claims(self, request: Request) -> Claims:
@@ -120,10 +127,15 @@ class Authenticator:
 
     async def _checked(self, connection: HTTPConnection, token: str) -> Claims:
         claims = None
-        if self._external is not None and not self._verifier.known(token):
-            claims = await self._external.verify(token)
-        if claims is None:
-            claims = self._verifier.verify(token)
+        try:
+            if self._external is not None and not self._verifier.known(token):
+                claims = await self._external.verify(token)
+            if claims is None:
+                claims = self._verifier.verify(token)
+        except Expired as error:
+            audit.seen(error.claims)
+            raise
+        audit.seen(claims)
         self._admit(await self._snapshots.current(), connection, claims)
         return claims
 
@@ -132,6 +144,11 @@ class Authenticator:
             raise Unauthenticated("the token was revoked", code="token_revoked")
         if (allowed := snapshot.networks.get(claims.subject)) is not None:
             self.require_network(connection, allowed)
+
+    def address_of(self, connection: HTTPConnection) -> str | None:
+        """The client's address, as far as it is known."""
+        found = self._proxies.client_of(connection)
+        return None if found is None else str(found)
 
     def require_network(self, connection: HTTPConnection, allowed: tuple[Network, ...]) -> None:
         """Raise `Forbidden` unless the request comes from one of the networks; one from nowhere known does not."""

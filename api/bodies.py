@@ -14,6 +14,7 @@ from typing import Final
 import zstandard
 from starlette.requests import ClientDisconnect, Request
 
+from api import audit
 from core.bulk import MAX_EVENTS, Form
 from core.errors import Invalid, Overloaded, TooLarge
 
@@ -74,6 +75,7 @@ async def read(request: Request, limit: int) -> bytes:
     """`unpacked`, of valid UTF-8."""
     body = await unpacked(request, limit)
     check_utf8(body)
+    audit.asked(body)
     return body
 
 

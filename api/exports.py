@@ -12,6 +12,7 @@ from typing import Final
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
+from api import audit
 from core import telemetry
 from core.errors import Overloaded
 from core.export.formats import Encoder
@@ -58,6 +59,7 @@ async def encoded(
     async with aclosing(batches):
         async for batch in batches:
             if batch.events:
+                audit.delivered(len(batch.events))
                 yield (
                     await asyncio.to_thread(encoder.events, batch.events) if threaded else encoder.events(batch.events)
                 )

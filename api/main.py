@@ -18,6 +18,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import ASGIApp
 
+from api.audit import Audited
+from api.audited import describe_audit
 from api.auth import Authenticator
 from api.bodies import Admission
 from api.client import Proxies
@@ -45,8 +47,10 @@ from api.routes import (
     logs,
     masking,
     permission_sets,
+    quarantine,
     quotas,
     reindex,
+    retention,
     searches,
     searching,
     service,
@@ -60,6 +64,7 @@ from api.routes import (
 from api.state import State
 from api.tokens import SigningKey, TokenIssuer, TokenVerifier
 from core import telemetry
+from core.audit import Trail, ensure_platform_tenant
 from core.catalogue import CatalogueCache
 from core.commit import GroupCommit
 from core.errors import OcelotError
@@ -90,11 +95,13 @@ _ROUTERS = (
     logs.router,
     catalogue.router,
     reindex.router,
+    quarantine.router,
     viewers.router,
     searching.router,
     searches.router,
     exports.router,
     holds.router,
+    retention.router,
     jobs.router,
     changes.router,
     facets.router,
@@ -128,7 +135,7 @@ def wrapped(service: FastAPI) -> ASGIApp:
         ("POST", f"{PREFIX}/logs/bulk"): Route("/logs/bulk", logs.send_events),
         ("GET", f"{PREFIX}/logs"): Route("/logs", logs.search_events),
     }
-    return Envelope(Packing(Direct(service, hot)))
+    return Envelope(Packing(Audited(Direct(service, hot), service)))
 
 
 def create_service(settings: Settings) -> FastAPI:
@@ -165,6 +172,7 @@ def _lifespan(settings: Settings) -> Callable[[FastAPI], Any]:
         async with open_backends(settings) as backends:
             state = _state(settings, backends, key)
             app.state.ocelot = state
+            await ensure_platform_tenant(backends.control)
             # Before the first envelope, so that the ledger knows the producer from the start.
             await _beat(state)
             with suppress(OcelotError):
@@ -182,6 +190,7 @@ def _lifespan(settings: Settings) -> Callable[[FastAPI], Any]:
             yield
             gc.unfreeze()
             await state.streams.aclose()
+            await state.trail.drain()
             await state.commit.drain()
             for task in tasks:
                 task.cancel()
@@ -219,6 +228,7 @@ def _state(settings: Settings, backends: Backends, key: SigningKey) -> State:
         issuer=TokenIssuer(key, settings.issuer, settings.audience),
         admission=Admission(settings.max_in_flight_bytes, settings.max_tenant_in_flight_bytes),
         commit=commit,
+        trail=Trail(commit),
         search=search,
         counter=Counter(backends.store, backends.index, search),
         ingest=Ingest(commit, catalogues),
@@ -281,6 +291,7 @@ def _openapi(app: FastAPI) -> Callable[[], dict[str, Any]]:
             components = schema.setdefault("components", {})
             without_the_frameworks_own(schema)
             describe_permissions(schema)
+            describe_audit(schema)
             describe_limits(schema)
             components["schemas"] = {**extra_schemas(), **components.get("schemas", {})}
             components["securitySchemes"] = {"token": {"type": "http", "scheme": "bearer", "bearerFormat": "JWT"}}

@@ -15,7 +15,9 @@ from api.schemas.holds import HoldIn, ReleaseIn
 from api.schemas.jobs import ExportIn
 from api.schemas.keys import KeyChangeIn, NewKeyIn, PermissionSetIn, RotateIn
 from api.schemas.masking import MaskingIn, PreviewIn
+from api.schemas.quarantine import ChosenIn, DiscardIn, FixIn
 from api.schemas.reindex import ReconcileIn, ReindexIn
+from api.schemas.retention import RestoreIn
 from api.schemas.searches import SavedSearchIn, SearchIn
 from api.schemas.tenants import TenantIn, TenantPatchIn, TenantSettingsIn
 from api.schemas.usage import KeyQuotasIn
@@ -137,8 +139,11 @@ _BODIES: Final[tuple[type[BaseModel], ...]] = (
     EventIn,
     BulkEventIn,
     CatalogueIn,
+    ChosenIn,
+    DiscardIn,
     ExportIn,
     FacetsIn,
+    FixIn,
     KeyQuotasIn,
     HoldIn,
     KeyChangeIn,
@@ -149,6 +154,7 @@ _BODIES: Final[tuple[type[BaseModel], ...]] = (
     ReconcileIn,
     ReindexIn,
     ReleaseIn,
+    RestoreIn,
     RotateIn,
     SavedSearchIn,
     SearchIn,

@@ -10,6 +10,7 @@ import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
 
+from api import audit
 from api.openapi import example_of
 from api.schemas.events import EventOut
 from core import instant
@@ -31,6 +32,7 @@ FOUND: Final[dict[str, Any]] = {
 
 async def paged(answer: Answer, projection: Projection | None) -> Response:
     """The answer to a search; with a projection, its events are thinned to it."""
+    audit.counted(len(answer.bodies), total=answer.total, total_exact=answer.total_exact)
     if projection is not None:
         answer = replace(answer, bodies=await _thinned(answer.bodies, projection))
     return Response(_page_json(answer), media_type="application/json")

@@ -14,6 +14,7 @@ from api.client import Proxies
 from api.exports import ExportSlots
 from api.external import ExternalTokens
 from api.tokens import TokenIssuer
+from core.audit import Trail
 from core.catalogue import CatalogueCache
 from core.commit import GroupCommit
 from core.export.source import Source
@@ -39,6 +40,7 @@ class State:
     external: ExternalTokens | None
     admission: Admission
     commit: GroupCommit
+    trail: Trail
     ingest: Ingest
     catalogues: CatalogueCache
     search: Search

@@ -12,6 +12,7 @@ from typing import Any, Final, TypeAlias
 import msgspec
 from starlette.requests import HTTPConnection
 
+from api import audit
 from api.auth import Access
 from api.state import State, state_of
 from core import instant, query, telemetry
@@ -76,6 +77,7 @@ class Stream:
             await self.aclose()
             gauge.dec()
             telemetry.STREAM_ENDS.labels(reason).inc()
+            audit.noted(reason=reason)
         return reason
 
     async def aclose(self) -> None:
@@ -106,6 +108,7 @@ class Stream:
                         return
                 if coming.done():
                     items, sent = coming.result(), now
+                    audit.delivered(sum(isinstance(item, Event) for item in items))
                     yield [*map(self._frame, items)]
                     if isinstance(items[-1], TooSlow):
                         return
@@ -155,7 +158,7 @@ async def open_stream(
     """A stream for the token's tenant; raises as the request's answer should be. `run` it, which also closes it."""
     state = state_of(connection)
     access = await state.authenticator.token_access(connection, token, Permission.READ)
-    state.authenticator.enter(connection, access, Permission.READ)
+    await state.authenticator.enter(connection, access, Permission.READ)
     asked = query_of([(name, value) for name, value in parameters if name != "fields"])
     written = [value for name, value in parameters if name == "fields"]
     projection = Projection.parse(written) if written else None

@@ -71,6 +71,14 @@ class SigningKey:
         )
 
 
+class Expired(Unauthenticated):
+    """The token was good once; `claims` are what it says."""
+
+    def __init__(self, claims: Claims) -> None:
+        super().__init__("the token has expired", code="token_expired")
+        self.claims = claims
+
+
 class TokenIssuer:
     """Makes tokens. Times are in seconds."""
 
@@ -152,7 +160,7 @@ class TokenVerifier:
                 self._verified.popitem(last=False)
         if claims.expires_at <= self._clock():
             self._verified.pop(digest, None)
-            raise Unauthenticated("the token has expired", code="token_expired")
+            raise Expired(claims)
         return claims
 
     def forget(self, tenant_ids: Collection[str]) -> None:

@@ -25,6 +25,8 @@ from core.commit import GroupCommit
 from core.envelope import Header, Record
 from core.ingest import Ingest
 from core.ports import (
+    Account,
+    Accounts,
     EventIndex,
     EventStore,
     IndexDocument,
@@ -34,6 +36,7 @@ from core.ports import (
     Outbox,
     Parked,
     Parking,
+    Quarantine,
     Receipt,
     StoreRow,
     Tombstone,
@@ -67,6 +70,8 @@ async def _cost(store: Any, index: Any, batches: Sequence[Sequence[Delivery]]) -
         store=cast("EventStore", store),
         index=cast("EventIndex", index),
         parking=cast("Parking", nothing),
+        quarantine=cast("Quarantine", nothing),
+        accounts=cast("Accounts", nothing),
         outbox=cast("Outbox", None),
         ledger=cast("Ledger", nothing),
         tombstones=TombstoneSource(cast("Tombstones", nothing)),
@@ -125,12 +130,15 @@ class _Index:
 
 
 class _Nothing:
-    """Parking, ledger and tombstones."""
+    """Parking, ledger, books and tombstones."""
 
     async def park(self, items: Sequence[Parked]) -> None:
         raise RuntimeError(f"parked: {items[0].detail}")
 
     async def record(self, receipts: Sequence[Receipt]) -> None:
+        """Nothing."""
+
+    async def write(self, accounts: Sequence[Account]) -> None:
         """Nothing."""
 
     async def standing(self, since: int) -> list[Tombstone]:

@@ -49,12 +49,16 @@ class Http(threading.local):
 
     def call(self, method: str, path: str, body: bytes | None = None, kind: str = "application/json") -> Any:
         """The answer's JSON; fails unless it is 2xx."""
+        return json.loads(self.read(method, path, body, kind))
+
+    def read(self, method: str, path: str, body: bytes | None = None, kind: str = "application/json") -> bytes:
+        """The answer as it came; fails unless it is 2xx."""
         self._connection.request(method, path, body, {"Content-Type": kind, **self._headers})
         answer = self._connection.getresponse()
         text = answer.read()
         if answer.status >= 300:
             raise RuntimeError(f"{method} {path}: {answer.status} {text[:300]!r}")
-        return json.loads(text)
+        return text
 
 
 @dataclass

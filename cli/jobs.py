@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import typer
@@ -38,13 +39,19 @@ def ended(target: context.Context, job_id: str) -> dict[str, Any]:
         time.sleep(_POLL_SECONDS)
 
 
-def asked(target: context.Context, method: str, path: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
+def asked(
+    target: context.Context,
+    method: str,
+    path: str,
+    body: dict[str, Any] | None = None,
+    params: Mapping[str, str] | None = None,
+) -> dict[str, Any]:
     """The answer to one request; raises `UserError` with what a problem says."""
     import httpx
 
     try:
         response = httpx.request(
-            method, f"{target.api_url}/api/v1{path}", json=body, headers=target.headers, timeout=60
+            method, f"{target.api_url}/api/v1{path}", json=body, params=params, headers=target.headers, timeout=60
         )
     except httpx.TransportError as error:
         raise context.UserError(f"{target.api_url} does not answer: {error}") from None

@@ -7,8 +7,10 @@ import typer
 from cli import keys, stack, tenants
 from cli.import_command import import_command
 from cli.parked import parked
+from cli.quarantine import quarantine
 from cli.reconcile_command import reconcile_command
 from cli.reindex_command import reindex_command
+from cli.retention import retention
 from cli.search_command import search_command
 from cli.tail_command import tail_command
 from cli.tenant_deletion import delete_tenant, show_deletion
@@ -31,8 +33,10 @@ app.add_typer(tenants.tenant, name="tenant")
 app.add_typer(keys.key, name="key")
 app.command("token")(tenants.token)
 app.add_typer(parked, name="parked")
+app.add_typer(quarantine, name="quarantine")
 app.command("search")(search_command)
 app.command("reindex")(reindex_command)
+app.add_typer(retention, name="retention")
 app.command("reconcile")(reconcile_command)
 app.command("tail")(tail_command)
 app.command("usage")(usage)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import getpass
 import json
 import os
+import socket
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import TypeVar
@@ -44,6 +46,15 @@ def with_backends(work: Callable[[Backends], Awaitable[T]]) -> T:
         return asyncio.run(run())
     except OcelotError as error:
         raise failed(error.message) from None
+
+
+def actor() -> str:
+    """Who runs the command, as far as the machine knows: what the access audit names."""
+    try:
+        user = getpass.getuser()
+    except (KeyError, OSError):  # a container's user without a name
+        user = str(os.getuid())
+    return f"operator:{user}@{socket.gethostname()}"
 
 
 def failed(message: str) -> typer.Exit:

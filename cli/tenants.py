@@ -6,16 +6,20 @@ import json
 import re
 from collections.abc import Callable
 from dataclasses import asdict, fields, replace
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from cli import operator
 from cli.durations import seconds
+from cli.masking_rules import read_rules
 from core import accounts, credentials, grants, instant, tenancy
 from core.access import Role
+from core.audit import Access, Trail
 from core.placement import Period
 from core.ports import ApiKey
+from core.producer import producer
 from core.tenant import Tenant, TenantStatus
 from core.tenant_settings import MAX_RETENTION_DAYS, AccessAudit, Quotas
 from core.wiring import Backends
@@ -85,12 +89,16 @@ def update_tenant(
     quarantine: Annotated[
         bool | None, typer.Option("--quarantine/--no-quarantine", help="Keep events that fail validation.")
     ] = None,
+    masking: Annotated[
+        Path | None, typer.Option(help="A file with its masking rules, as in the body of PUT /api/v1/masking.")
+    ] = None,
     quota: Annotated[
         list[str] | None, typer.Option(help="Such as events_per_second=500, or =none; repeat for several.")
     ] = None,
 ) -> None:
     """Change what is set for a tenant; every process goes by it within 5 seconds."""
     quotas = dict(_quota(text) for text in quota or ())
+    rules = None if masking is None else read_rules(masking)
     if name is not None and not 0 < len(name) <= 200:
         raise operator.failed("--name must have 1 to 200 characters")
 
@@ -103,6 +111,7 @@ def update_tenant(
             access_audit=access_audit or old.access_audit,
             quarantine=old.quarantine if quarantine is None else quarantine,
             quotas=replace(old.quotas, **quotas),
+            masking=old.masking if rules is None else rules,
         )
 
     _change(tenant_id, make)
@@ -150,7 +159,14 @@ def token(
 
 def _change(tenant_id: str, make: Callable[[Tenant], Tenant]) -> None:
     async def work(backends: Backends) -> Tenant:
-        return await tenancy.change(backends.control, tenant_id, make)
+        async with producer(backends.queue, backends.ledger) as commit:
+            trail = Trail(commit)
+            access = Access("ocelot.tenant.change", operator.actor(), metadata={"call": "ocelot tenant"})
+
+            async def record(old: Tenant, new: Tenant) -> None:
+                await trail.change(access, old, new)
+
+            return await tenancy.change(backends.control, tenant_id, make, record)
 
     typer.echo(json.dumps(_facts(operator.with_backends(work)), indent=2, ensure_ascii=False))
 

@@ -11,19 +11,24 @@ from typing import Any
 
 from consumer.health import HealthServer
 from consumer.jobs.deletion import TenantDeletion
+from consumer.jobs.expiry import Expiry
 from consumer.jobs.export import ExportHandler
 from consumer.jobs.frontier import Frontier
 from consumer.jobs.outbox import OutboxDrain
 from consumer.jobs.rebuild import Rebuild
 from consumer.jobs.reconcile import Reconcile
 from consumer.jobs.reindex import Reindex
+from consumer.jobs.restore import Restore
+from consumer.jobs.retained import Ports
+from consumer.jobs.retention import Retention
 from consumer.jobs.runner import LEASE_SECONDS, Handler, JobRunner
 from consumer.jobs.schedule import every
 from consumer.loop import Loop
 from consumer.pipeline import Pipeline
 from core import telemetry
+from core.archiving.files import SegmentFiles
 from core.export.source import Source
-from core.jobs import EXPORT, RECONCILE, REINDEX, TENANT_DELETION
+from core.jobs import EXPORT, RECONCILE, REINDEX, RESTORE, RETENTION, TENANT_DELETION
 from core.settings import BadSettings, Settings, load
 from core.snapshots import Snapshots
 from core.tombstones import TombstoneSource
@@ -41,6 +46,7 @@ async def consume(settings: Settings) -> None:
             store=backends.store,
             index=backends.index,
             parking=backends.parking,
+            quarantine=backends.quarantine,
             outbox=backends.outbox,
             ledger=backends.ledger,
             accounts=backends.accounts,
@@ -80,7 +86,20 @@ async def consume(settings: Settings) -> None:
 def _handlers(settings: Settings, backends: Backends, snapshots: Snapshots) -> dict[str, Handler]:
     """What each kind of job does; every kind of `core.jobs.NEEDS` has a handler here."""
     source = Source(backends.store, backends.index, backends.ledger)
+    retained = Ports(
+        jobs=backends.jobs,
+        control=backends.control,
+        store=backends.store,
+        index=backends.index,
+        ledger=backends.ledger,
+        accounts=backends.accounts,
+        holds=backends.holds,
+        segments=backends.segments,
+        files=SegmentFiles(backends.archive, settings.archive_level),
+    )
     return {
+        RETENTION: Retention(retained),
+        RESTORE: Restore(retained),
         EXPORT: ExportHandler(backends.control, snapshots, source, backends.archive),
         RECONCILE: Reconcile(backends.control, backends.store, backends.index, backends.ledger),
         REINDEX: Reindex(backends.jobs, backends.control, backends.store, backends.index, backends.ledger),
@@ -96,6 +115,9 @@ def _jobs(
     yield every(2.0, runner.poll)
     yield every(60.0, runner.sweep)
     yield every(1.0, Frontier(backends.ledger, backends.queue).run)
+    if settings.retention_every and settings.archive_url is not None:
+        expiry = Expiry(backends.control, backends.store, backends.segments, backends.jobs, keep=settings.job_keep)
+        yield every(settings.retention_every, expiry.run)
     if settings.rebuild_on_start:
         yield Rebuild(backends.control, backends.store, backends.index, backends.ledger).run()
 

@@ -35,10 +35,14 @@ from core.ports import (
     OutboxEntry,
     Parked,
     Parking,
+    Quarantine,
+    Quarantined,
     Receipt,
     StoreRow,
 )
 from core.ports.pending import NOT_INDEXABLE
+from core.quarantine.intake import kept_in
+from core.quarantine.keeping import conflict_of
 from core.rows import received_at, row_of
 from core.tenant import for_system
 from core.tombstones import Buried, TombstoneSource
@@ -65,6 +69,7 @@ class _Work:
     headers: list[Header] = field(default_factory=list)
     rows: list[StoreRow] = field(default_factory=list)
     parked: list[Parked] = field(default_factory=list)
+    quarantined: list[Quarantined] = field(default_factory=list)
     to_index: dict[tuple[str, str], list[IndexDocument]] = field(default_factory=lambda: defaultdict(list))
     spans: list[tuple[int, int]] = field(default_factory=list)
     """From where to where the rows of each of `headers` stand."""
@@ -87,6 +92,7 @@ class Pipeline:
         store: EventStore,
         index: EventIndex,
         parking: Parking,
+        quarantine: Quarantine,
         outbox: Outbox,
         ledger: Ledger,
         accounts: Accounts,
@@ -97,6 +103,7 @@ class Pipeline:
         self._store = store
         self._index = index
         self._parking = parking
+        self._quarantine = quarantine
         self._outbox = outbox
         self._ledger = ledger
         self._accounts = accounts
@@ -106,7 +113,7 @@ class Pipeline:
 
     async def process(self, deliveries: Sequence[Delivery]) -> list[Exception | None]:
         """One result for each delivery. None: every event in it is stored, and indexed or in the outbox, or parked, or
-        dropped for a tombstone.
+        in the quarantine, or dropped for a tombstone.
 
         `Unavailable`: the index does not take the events of a tenant in it. Raises `Unavailable` when a dependency
         keeps the whole batch from going on.
@@ -124,6 +131,9 @@ class Pipeline:
         await self._index_all(work)
         if work.parked:
             await self._parking.park(work.parked)
+        if work.quarantined:
+            await self._quarantine.keep(work.quarantined)
+            telemetry.CONSUMED.labels("quarantined").inc(len(work.quarantined))
         whole = [next((work.waiting[t] for t in tenants if t in work.waiting), None) for tenants in work.tenants]
         done = [n for n, error in enumerate(whole) if error is None]
         # The books first: whoever sees the receipt counted finds its accounts.
@@ -148,6 +158,10 @@ class Pipeline:
                 else:
                     work.rows.append(row)
             except Invalid as error:
+                if (kept := kept_in(record)) is not None:
+                    work.quarantined.append(Quarantined(record.tenant_id, kept))
+                    work.loose[len(work.headers) - 1].append((record.tenant_id, kept.at, Aside.QUARANTINED))
+                    continue
                 work.loose[len(work.headers) - 1].append((record.tenant_id, header.made_at, Aside.PARKED))
                 work.parked.append(
                     _parked(
@@ -177,9 +191,11 @@ class Pipeline:
             elif outcome is InsertOutcome.DUPLICATE:
                 duplicates[row.tenant_id].append(n)
             else:
-                work.aside[n] = Aside.PARKED
-                if outcome is InsertOutcome.CONFLICT:
-                    work.parked.append(_parked_row(row, "conflict", "another event has this id with other content"))
+                is_conflict = outcome is InsertOutcome.CONFLICT
+                work.aside[n] = Aside.QUARANTINED if is_conflict else Aside.PARKED
+                if is_conflict:
+                    kept = conflict_of(row.tenant_id, row.id, row.body, row.received_at)
+                    work.quarantined.append(Quarantined(row.tenant_id, kept))
                 else:
                     work.parked.append(_parked_row(row, "not_storable", str(outcome)))
         _count(outcomes)

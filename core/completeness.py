@@ -10,16 +10,15 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import StrEnum
 from itertools import pairwise
 from typing import Final
 from zoneinfo import ZoneInfo
 
-from core.comparison import NARROW, Comparison
 from core.errors import FieldError, InvalidQuery, Unavailable, UnboundedQuery
+from core.gaps import Gap, Gaps, Span
 from core.ports import Accounts, EventIndex, EventStore, Hole, Ledger, Outbox, Parking, Rebuilding, Tally
-from core.ports.accounts import SECOND
 from core.query import EventQuery, Range
 from core.stats import Ask, Over
 from core.tenant import TenantScope
@@ -29,9 +28,9 @@ MAX_INTERVALS: Final = 1000
 MAX_NAMED: Final = 100
 """Ids and envelopes that one report names."""
 BUDGET: Final = 4.0
-"""Seconds after which no further interval is begun: the report says where to go on."""
+"""Seconds after which no further interval is begun: the report says where to go on. As many again may go into naming
+what is missing."""
 _AT_ONCE: Final = 8
-_LOOKS: Final = 200
 _UTC: Final = ZoneInfo("UTC")
 
 
@@ -60,26 +59,6 @@ class Count:
     """Stored, and in the outbox for the index."""
     unindexable: int
     """Stored, and parked because the index refuses them."""
-
-
-@dataclass(frozen=True, slots=True)
-class Envelope:
-    id: str
-    due: int
-    stored: int
-
-
-@dataclass(slots=True)
-class Gap:
-    """What is missing of an interval, as far as it is known."""
-
-    start: int
-    end: int
-    not_indexed: list[str] = field(default_factory=list)
-    not_stored: list[str] = field(default_factory=list)
-    envelopes: list[Envelope] = field(default_factory=list)
-    cut: bool = False
-    """More could be named: ask for a shorter range."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,6 +111,7 @@ class Completeness:
         self._parking = parking
         self._outbox = outbox
         self._budget = budget
+        self._naming = Gaps(store, index, accounts)
 
     async def report(self, scope: TenantScope, interval: Interval, edges: Sequence[int]) -> Report:
         """Of the intervals between the edges, as many from the first on as the budget allows, and one at least.
@@ -156,7 +136,7 @@ class Completeness:
                     for span, found, is_closed in zip(some, indexed[first:], closed, strict=False)
                 )
             )
-        gaps = await self._gaps(scope, counts, until)
+        gaps = await self._gaps(scope, counts)
         left = spans[len(counts)][0] if len(counts) < len(spans) else None
         return Report(interval, mark, counts, gaps, holes, left)
 
@@ -189,63 +169,20 @@ class Completeness:
             state = State.DIFFERS if not agrees else State.UNPROVEN if unproven else State.AGREES
         return Count(start, end, state, tally, stored, indexed, waiting, unindexable)
 
-    async def _gaps(self, scope: TenantScope, counts: Sequence[Count], until: float) -> list[Gap]:
+    async def _gaps(self, scope: TenantScope, counts: Sequence[Count]) -> list[Gap]:
+        until = time.monotonic() + self._budget
         gaps: list[Gap] = []
-        named = 0
+        left = MAX_NAMED
         for count in counts:
             if count.state is not State.DIFFERS:
                 continue
-            gap = Gap(count.start, count.end, cut=named >= MAX_NAMED or (bool(gaps) and time.monotonic() > until))
-            gaps.append(gap)
-            if gap.cut:
+            if left <= 0 or (gaps and time.monotonic() > until):
+                gaps.append(Gap(count.start, count.end, cut=True))
                 continue
-            await self._name(scope, gap, MAX_NAMED - named, is_narrow=max(count.stored, count.indexed) <= NARROW)
-            if count.stored != count.tally.due:
-                await self._name_envelopes(scope, gap)
-            named += len(gap.not_indexed) + len(gap.not_stored) + len(gap.envelopes)
+            span = Span(count.start, count.end, count.stored, count.indexed, count.tally.due)
+            gaps.append(await self._naming.named(scope, span, left, until))
+            left -= gaps[-1].named
         return gaps
-
-    async def _name(self, scope: TenantScope, gap: Gap, most: int, *, is_narrow: bool) -> None:
-        """A narrow interval is compared whole: each side may lack another event, and both count the same."""
-        comparison = Comparison(self._store, self._index, scope)
-        stretches = [(gap.start, gap.end)]
-        if not is_narrow:
-            stretches = [span async for span in comparison.stretches(gap.start, gap.end, _LOOKS)]
-        for start, end in stretches:
-            async for found in comparison.differences(start, end):
-                gap.not_indexed += [each.id for each in found.not_indexed]
-                gap.not_stored += [each.id for each in found.not_stored]
-            if len(gap.not_indexed) + len(gap.not_stored) > most:
-                gap.cut = True
-                del gap.not_indexed[most:]
-                del gap.not_stored[max(0, most - len(gap.not_indexed)) :]
-                return
-
-    async def _name_envelopes(self, scope: TenantScope, gap: Gap) -> None:
-        """By halving, the seconds in which the store has other than what the books say; in these, the envelopes."""
-        waiting = [(gap.start, gap.end)]
-        looks = _LOOKS
-        while waiting and looks > 0 and len(gap.envelopes) < MAX_NAMED:
-            low, high = waiting.pop()
-            looks -= 1
-            tally, stored = await asyncio.gather(
-                self._accounts.tally(scope, low, high), self._store.count(scope, start=low, end=high)
-            )
-            if stored == tally.due:
-                continue
-            if high - low > SECOND:
-                middle = low + (high - low) // SECOND // 2 * SECOND
-                waiting += [(middle, high), (low, middle)]
-            elif not (tally.archived or tally.erased):  # of what was taken out the books know the second alone
-                gap.envelopes += await self._envelopes(scope, low, high)
-        gap.cut = gap.cut or bool(waiting) or len(gap.envelopes) > MAX_NAMED
-        del gap.envelopes[MAX_NAMED:]
-
-    async def _envelopes(self, scope: TenantScope, start: int, end: int) -> list[Envelope]:
-        kept = await self._accounts.by_source(scope, start, end)
-        stored = await self._store.by_envelope(scope, start=start, end=end)
-        found = [Envelope(id_, kept.get(id_, Tally()).due, stored.get(id_, 0)) for id_ in sorted({*kept, *stored})]
-        return [each for each in found if each.due != each.stored]
 
 
 def _fault(name: str, message: str) -> InvalidQuery:

@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import Any, Final
 
 from core import instant, segments
+from core.audit import PLATFORM_TENANT
 from core.errors import Conflict, NotFound, Overloaded
 from core.export import saved
 from core.holds import Holds
@@ -48,6 +49,8 @@ async def ask(backends: Backends, tenant: Tenant, scope: TenantScope | None, ask
     if tenant.status is not TenantStatus.DELETING:
         if scope is None:
             raise NotFound("no such tenant")
+        if tenant.id == PLATFORM_TENANT:
+            raise Conflict("the platform's own tenant cannot be deleted", code="platform_tenant")
         await refuse_held(backends.holds, scope)
         await _set_status(backends.control, tenant.id, TenantStatus.DELETING)
     now = instant.now_us()

@@ -21,6 +21,8 @@ from core.event import MAX_EVENT_BYTES, MAX_LINE_BYTES
 from core.event_faults import too_large
 from core.masking.own import Maskers, OwnMasker
 from core.prepare import Entry, decoded, encoded, entries_at_once, stamped
+from core.quarantine.intake import Fault, Intake
+from core.quarantine.replays import Replays
 from core.tenant import Tenant, TenantScope
 from core.tenant_settings import MaskingRule
 
@@ -40,7 +42,8 @@ class ItemError(msgspec.Struct, frozen=True, gc=False):
 
 
 class ItemResult(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
-    """What became of the event at `index`: `accepted` (durable), `refused` (it is at fault) or `retry` (send again)."""
+    """What became of the event at `index`: `accepted` (durable), `refused` (it is at fault), `retry` (send again),
+    or `quarantined` (at fault, and kept durably; `id` is its item's in the quarantine)."""
 
     index: int
     status: str
@@ -71,6 +74,8 @@ class Ingest:
         self._catalogues = catalogues
         self._aside = Aside()
         self._maskers = Maskers()
+        self._intake = Intake(commit, self._aside, self._maskers)
+        self.replays = Replays(commit, self._aside, self._maskers, self._checker)
 
     async def one(self, scope: TenantScope, tenant: Tenant, item: bytes, key: str | None) -> ItemResult:
         """Take one event; its result once it is durable. Raises what is wrong with it, or with the queue."""
@@ -88,6 +93,31 @@ class Ingest:
             for _, _, error in await self._commit.submit(prepared.records, now):
                 raise error
         return ItemResult(0, "accepted", prepared.ids[0], warning=item_error(warning) if warning else None)
+
+    async def refused(self, tenant: Tenant, item: bytes, key: str | None, fault: InvalidEvent) -> ItemResult:
+        """What becomes of a lone event at fault: it is kept where its tenant has chosen so, else `fault` is raised."""
+        if not tenant.quarantine:
+            raise fault
+        error = item_error(fault)
+        [kept] = await self._intake.keep(tenant, [Fault(item, error.code, error.errors, key)])
+        if isinstance(kept, Exception):
+            raise kept
+        if kept is None:
+            raise fault
+        return ItemResult(0, "quarantined", kept, error)
+
+    async def _keep(self, tenant: Tenant, bulk: Bulk, results: list[ItemResult]) -> None:
+        """Into the quarantine with what was refused of a bulk."""
+        refused = [result for result in results if result.status == "refused" and result.error is not None]
+        if not refused:
+            return
+        items = bulk.items()
+        faults = [Fault(items[each.index], each.error.code, each.error.errors) for each in refused if each.error]
+        for result, kept in zip(refused, await self._intake.keep(tenant, faults), strict=True):
+            if isinstance(kept, str):
+                results[result.index] = ItemResult(result.index, "quarantined", kept, result.error)
+            elif kept is not None and not isinstance(kept, Invalid):
+                results[result.index] = ItemResult(result.index, "retry", error=item_error(kept))
 
     async def preview(self, tenant: Tenant, rules: Sequence[MaskingRule], item: bytes) -> Preview:
         """What `one` would make of an event by these masking rules; raises what is wrong with it, or with them."""
@@ -145,6 +175,8 @@ class Ingest:
         for n, fault in faults.items():
             if results[n].status == "accepted":
                 results[n] = msgspec.structs.replace(results[n], warning=item_error(fault))
+        if tenant.quarantine:
+            await self._keep(tenant, bulk, results)
         return results
 
 

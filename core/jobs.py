@@ -18,10 +18,14 @@ EXPORT: Final = "export"
 REINDEX: Final = "reindex"
 TENANT_DELETION: Final = "tenant_deletion"
 RECONCILE: Final = "reconcile"
+RETENTION: Final = "retention"
+RESTORE: Final = "restore"
 NEEDS: Final[dict[str, Permission]] = {
     EXPORT: Permission.READ,
     REINDEX: Permission.MANAGE,
     RECONCILE: Permission.MANAGE,
+    RETENTION: Permission.MANAGE,
+    RESTORE: Permission.MANAGE,
     TENANT_DELETION: Permission.PLATFORM,
 }
 """Each kind of job, and what a caller must hold to start one, run it again or cancel it."""

@@ -16,7 +16,7 @@ import msgspec
 from core.errors import Forbidden
 from core.matching import Subject, compiled, event_of
 from core.ports import Stored
-from core.query import EventQuery, Page, check, fingerprint
+from core.query import EventQuery, Page, check, fingerprint, without_own
 from core.tenant import TenantScope
 
 T = TypeVar("T")
@@ -30,7 +30,11 @@ def allows(scope: TenantScope, stored: Stored) -> bool:
 
 
 def restricted_query(scope: TenantScope, query: EventQuery) -> EventQuery:
-    """What of the query's answer the scope may see, as a query; raises `InvalidQuery` when that is too large."""
+    """What of the query's answer the scope gets to see, as a query: what it may, the service's own events if asked for.
+
+    Raises `InvalidQuery` when that is too large.
+    """
+    query = without_own(query)
     if scope.restriction is None:
         return query
     narrowed = query.restricted_to(scope.restriction)
@@ -40,6 +44,7 @@ def restricted_query(scope: TenantScope, query: EventQuery) -> EventQuery:
 
 def restricted_page(scope: TenantScope, page: Page) -> Page:
     """The same for a page, whose cursors are then good for this restriction only."""
+    page = page.changed(without_own)
     if scope.restriction is None:
         return page
     restricted_query(scope, page.query)

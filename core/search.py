@@ -12,7 +12,7 @@ from core import cursor
 from core.errors import Unavailable, UnboundedQuery
 from core.ports import EventIndex, EventStore, Ledger, Rebuilding, Stored
 from core.ports.ledger import REBUILD_NOTICE
-from core.query import EventQuery, Page, Position
+from core.query import EventQuery, Page, Position, is_filtered
 from core.restriction import restricted_page
 from core.tenant import Tenant, TenantScope
 from core.turns import Turns
@@ -136,7 +136,7 @@ class Search:
 
     async def _find_in_store(self, scope: TenantScope, query: EventQuery, after: Position | None, limit: int) -> _Found:
         # A page by time alone is read off the store's own order; a filter may have it look through a whole log.
-        with self.looks.taken(scope.tenant_id) if query.conditions or query.where else nullcontext():
+        with self.looks.taken(scope.tenant_id) if is_filtered(query) else nullcontext():
             found = await self._store.find(scope, query, after=after, limit=limit + 1, total_bound=self._total_bound)
         shown = found.events[:limit]
         last = Position(getattr(shown[-1], query.sort), shown[-1].id) if shown else None

@@ -53,6 +53,10 @@ BREAKER_REFUSALS: Final = Counter(
     "ocelot_breaker_refusals_total", "Calls not made because the dependency hangs.", ["dependency"], registry=REGISTRY
 )
 EXPORTS: Final = Counter("ocelot_exports_total", "Streamed exports, by how they ended.", ["outcome"], registry=REGISTRY)
+AUDIT_EVENTS: Final = Counter(
+    "ocelot_audit_events_total", "Events of the access audit, by whether they are on record.", ["outcome"],
+    registry=REGISTRY,
+)  # fmt: skip
 ERRORS: Final = Counter(
     "ocelot_dependency_errors_total", "Failed calls, by dependency.", ["dependency"], registry=REGISTRY
 )

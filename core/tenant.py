@@ -13,7 +13,7 @@ from core.access import Permission, Role, permissions_of
 from core.errors import Forbidden, Unauthenticated
 from core.facets import NONE, Facets
 from core.placement import Placement
-from core.query import EventQuery
+from core.query import EventQuery, without_own
 from core.tenant_settings import DEFAULT_RETENTION_DAYS, UNLIMITED, AccessAudit, MaskingRule, Quotas
 
 TENANT_ID: Final = re.compile(r"[a-z0-9]{8,32}")
@@ -149,7 +149,8 @@ def from_token(claims: Claims, tenant: Tenant) -> TenantScope:
         permissions &= {Permission.VIEW}
     elif Role.VIEWER in claims.roles:
         raise Unauthenticated("the token lacks its filter", code="invalid_token")
-    return TenantScope(_MINT, tenant.id, claims.subject, permissions, claims.restriction)
+    restriction = None if claims.restriction is None else without_own(claims.restriction)
+    return TenantScope(_MINT, tenant.id, claims.subject, permissions, restriction)
 
 
 def for_system(tenant_id: str, reason: str) -> TenantScope:

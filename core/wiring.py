@@ -29,6 +29,7 @@ from core.ports import (
     Outbox,
     Parking,
     Purge,
+    Quarantine,
     Queue,
     SavedSearches,
     Tombstones,
@@ -51,6 +52,7 @@ class Backends:
     queue: Queue
     store: EventStore
     parking: Parking
+    quarantine: Quarantine
     outbox: Outbox
     ledger: Ledger
     accounts: Accounts
@@ -92,6 +94,7 @@ async def open_backends(settings: Settings) -> AsyncIterator[Backends]:
     from core.adapters.store.outbox import MongoOutbox
     from core.adapters.store.parking import MongoParking
     from core.adapters.store.purge import MongoPurge
+    from core.adapters.store.quarantine import MongoQuarantine
     from core.adapters.store.segments import MongoSegments
     from core.adapters.store.tombstones import MongoTombstones
     from core.adapters.store.usage import MongoUsage
@@ -117,6 +120,7 @@ async def open_backends(settings: Settings) -> AsyncIterator[Backends]:
             queue=queue,
             store=restricted(guarded(MongoEventStore(database), breakers["store"])),
             parking=guarded(MongoParking(database), breakers["store"]),
+            quarantine=restricted(guarded(MongoQuarantine(database), breakers["store"])),
             outbox=guarded(MongoOutbox(database), breakers["store"]),
             ledger=guarded(MongoLedger(database), breakers["store"]),
             accounts=restricted(guarded(MongoAccounts(database), breakers["store"])),

@@ -14,7 +14,8 @@ from api.schemas.completeness import CompletenessOut
 from api.state import state_of
 from core import instant
 from core.access import Permission
-from core.completeness import MAX_INTERVALS, Completeness, Count, Gap, Report, intervals_of
+from core.completeness import MAX_INTERVALS, Completeness, Count, Report, intervals_of
+from core.gaps import Gap
 from core.ports import Hole
 from core.query.parameters import parameter_fault, read_parameter, single_of
 from core.query.values import moment

@@ -89,12 +89,13 @@ class _Asked:
     openapi_extra={**needs(Permission.VIEW), "parameters": PARAMETERS},
 )
 async def export_events(request: Request) -> Response:
+    asked_at = instant.now_us()  # before it is on record, or it would wait for its own record to be stored
     state = state_of(request)
     access = await state.authenticator.tenant_access(request, Permission.VIEW)
     form = format_of(request.query_params.getlist("format"))
     release = state.export_slots.take(access.tenant.id)
     with released_on_error(release):
-        asked = await _asked(state, request, access, form)
+        asked = await _asked(state, request, access, form, asked_at)
         batches = await _primed(state.exports.batches(access.scope, asked.query, asked.after))
         encoder = await asyncio.to_thread(form.resumed if asked.after and form.resumed else form.fresh)
         headers = {
@@ -124,19 +125,19 @@ def fault(parameter: str, message: str, kind: str = "parameter") -> InvalidQuery
     return InvalidQuery(f"{parameter} {message}", errors=[FieldError(("query", parameter), message, kind)])
 
 
-async def _asked(state: State, request: Request, access: Access, form: Format) -> _Asked:
+async def _asked(state: State, request: Request, access: Access, form: Format, asked_at: int) -> _Asked:
     parameters = request.query_params.multi_items()
     for name, _ in parameters:
         if name in _REFUSED:
             raise fault(name, f"is no parameter of an export: {_REFUSED[name]}", "unknown_parameter")
-    page = query.parse([(k, v) for k, v in parameters if k not in _OWN], instant.now_us())
+    page = query.parse([(k, v) for k, v in parameters if k not in _OWN], asked_at)
     # Of its own kind: a page's cursor is no export's.
     page = replace(page, fingerprint=query.fingerprint(["export", page.fingerprint.hex()]))
     after = request.query_params.getlist("after")
     if page.cursor is None:
         if after:
             raise fault("after", "needs the cursor of the export that it goes on with")
-        whole = await state.exports.bounded(access.scope, access.tenant, page.query)
+        whole = await state.exports.bounded(access.scope, access.tenant, page.query, asked_at=asked_at)
         return _Asked(whole, None, _sealed(access, page, whole))
     if form.resumed is None:
         raise fault("cursor", f"goes on with no {form.name} file: begin again, or make the export a job")

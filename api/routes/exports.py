@@ -10,6 +10,7 @@ from typing import Any, Final
 from fastapi import APIRouter, Request
 from starlette.responses import Response
 
+from api import audit
 from api.auth import Access
 from api.exports import StreamedFile, released_on_error
 from api.filters import search_of
@@ -194,9 +195,14 @@ async def _by_link(state: State, request: Request, text: str) -> tuple[Access, J
     claims = Claims(
         f"link:{link.job_id}", tenant.id, frozenset({Role.READER}), "", 0, link.expires_at, maker=link.given_to
     )
+    audit.seen(claims)
+    audit.known(tenant)
     access = Access(from_token(claims, tenant), tenant, claims)
     state.authenticator.recheck(request, access, Permission.READ)
-    return access, await _find(state, access, link.job_id)
+    job = await _find(state, access, link.job_id)
+    audit.counted(job.progress.done)
+    await audit.granted()
+    return access, job
 
 
 async def _find(state: State, access: Access, export_id: str) -> Job:

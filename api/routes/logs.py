@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from typing import Any, Final
 
 import msgspec
@@ -10,7 +11,7 @@ from fastapi import APIRouter, Request
 from starlette.responses import Response
 
 from api import bodies
-from api.auth import use_of
+from api.auth import Access, use_of
 from api.conditional import conditional
 from api.openapi import (
     FIELDS_PARAMETER,
@@ -26,7 +27,7 @@ from api.openapi import (
 from api.pages import FOUND, paged, parameters_of, projection_of
 from api.problems import MEDIA_TYPE, TITLES
 from api.schemas.events import Accepted, BulkEventIn, BulkOut, EventIn, EventOut, SearchOut
-from api.state import state_of
+from api.state import State, state_of
 from core import instant, query, telemetry
 from core.access import Permission
 from core.bulk import Bulk
@@ -89,17 +90,29 @@ async def send_event(request: Request) -> Response:
         key = _key(request)
         taken = use.take(1, len(body))
         try:
-            if not bodies.is_utf8(body):
-                raise no_utf8(body)
-            result = await state.ingest.one(access.scope, access.tenant, body, key)
+            result = await _taken(state, access, body, key)
         except Exception as error:
             use.give_back(taken, 1, len(body))
             if isinstance(error, OcelotError):
                 telemetry.EVENTS.labels("retry" if isinstance(error, Unavailable) else "refused").inc()
             raise
-    telemetry.EVENTS.labels("accepted").inc()
-    warned = {"warning": result.warning} if result.warning is not None else {}
-    return Response(_encode({"id": result.id} | warned), 202, media_type=_JSON)
+    telemetry.EVENTS.labels(result.status).inc()
+    told: dict[str, Any] = {"id": result.id}
+    if result.error is not None:
+        told |= {"status": result.status, "error": result.error}
+    if result.warning is not None:
+        told["warning"] = result.warning
+    return Response(_encode(told), 202, media_type=_JSON)
+
+
+async def _taken(state: State, access: Access, body: bytes, key: str | None) -> ItemResult:
+    """Taken as an event, or into the quarantine of a tenant that has chosen so; raises what is wrong."""
+    try:
+        if not bodies.is_utf8(body):
+            raise no_utf8(body)
+        return await state.ingest.one(access.scope, access.tenant, body, key)
+    except InvalidEvent as fault:
+        return await state.ingest.refused(access.tenant, body, key, fault)
 
 
 @router.post(
@@ -210,14 +223,13 @@ def _give_back(used: BulkUse, bulk: Bulk, results: list[ItemResult]) -> None:
 
 
 def _bulk_answer(results: list[ItemResult]) -> Response:
-    counts = {"accepted": 0, "refused": 0, "retry": 0}
-    for result in results:
-        counts[result.status] += 1
+    counts = {"accepted": 0, "refused": 0, "retry": 0} | Counter([result.status for result in results])
     for name, count in counts.items():
         if count:
             telemetry.EVENTS.labels(name).inc(count)
-    body: dict[str, Any] = {**counts, "items": results}
-    if counts["accepted"]:
+    quarantined = counts.pop("quarantined", 0)
+    body: dict[str, Any] = counts | ({"quarantined": quarantined} if quarantined else {}) | {"items": results}
+    if counts["accepted"] or quarantined:
         return Response(_encode(body), 202, media_type=_JSON)
     status, code = (503, "dependency_unavailable") if counts["retry"] else (422, "all_refused")
     detail = "none could be queued; try again" if counts["retry"] else "every event was refused"

@@ -9,7 +9,7 @@ from typing import Any, Final
 import msgspec
 from fastapi import APIRouter, Request, Response
 
-from api import bodies
+from api import audit, bodies
 from api.models import read_body
 from api.openapi import answer, body_of, example_of, needs, problems
 from api.schemas.masking import MaskingIn, MaskingOut, MaskingRuleIn, PreviewIn, PreviewOut
@@ -87,7 +87,7 @@ async def replace_masking(request: Request, response: Response) -> MaskingOut:
             raise Conflict(f"the tenant has revision {old.revision} by now", code="precondition_failed")
         return replace(old, masking=rules)
 
-    changed = await tenancy.change(state.backends.control, access.tenant.id, make)
+    changed = await tenancy.change(state.backends.control, access.tenant.id, make, audit.changing)
     with suppress(Unavailable):
         await state.snapshots.refresh()
     return _answered(response, changed)

@@ -10,6 +10,7 @@ from typing import Any, Final
 from fastapi import APIRouter, Request, Response
 from pydantic import TypeAdapter, ValidationError
 
+from api import audit
 from api.auth import Access
 from api.models import read_body
 from api.openapi import answer, body_of, example_of, needs, problems
@@ -105,7 +106,7 @@ async def _read(state: State, access: Access) -> Tenant:
 
 
 async def _change(state: State, access: Access, change: Callable[[Tenant], Tenant]) -> Tenant:
-    changed = await tenancy.change(state.backends.control, access.tenant.id, change)
+    changed = await tenancy.change(state.backends.control, access.tenant.id, change, audit.changing)
     # This process goes by it at once, the others within their two seconds.
     with suppress(Unavailable):
         await state.snapshots.refresh()

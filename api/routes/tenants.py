@@ -8,6 +8,7 @@ from typing import Any, Final
 
 from fastapi import APIRouter, Request, Response
 
+from api import audit
 from api.models import read_body
 from api.openapi import answer, body_of, example_of, needs, problems
 from api.packing import UNPACKED
@@ -165,7 +166,7 @@ async def _changed(state: State, request: Request, tenant_id: str, settings: Any
         return replace(_with_settings(old, new), placements=tenancy.with_period(old.placements, new.index_period))
 
     await _found(state, tenant_id)
-    changed = await tenancy.change(state.backends.control, tenant_id, make)
+    changed = await tenancy.change(state.backends.control, tenant_id, make, audit.changing)
     with suppress(Unavailable):
         await state.snapshots.refresh()
     return changed

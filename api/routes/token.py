@@ -6,7 +6,7 @@ from typing import Any, Final
 
 from fastapi import APIRouter, Request, Response
 
-from api import oauth
+from api import audit, oauth
 from api.openapi import answer, needs
 from api.packing import UNPACKED
 from api.schemas.access import TokenOut
@@ -15,7 +15,7 @@ from api.state import State, state_of
 from core import credentials, grants, networks
 from core.errors import Forbidden, Invalid, OcelotError, Unauthenticated
 from core.ports import ApiKey
-from core.tenant import TenantStatus
+from core.tenant import Claims, TenantStatus
 
 router = APIRouter(tags=["access"])
 TOKEN_SECONDS: Final = 900
@@ -57,6 +57,7 @@ async def exchange(request: Request, response: Response) -> Any:
 async def _token(state: State, request: Request) -> TokenOut:
     grant = await oauth.grant_of(request)
     key, secret = await credentials.authenticate(state.backends.keys, grant.client_id, grant.client_secret)
+    audit.seen(Claims(key.subject, key.tenant_id, frozenset(), "", 0, 0))
     if key.networks:
         state.authenticator.require_network(request, tuple(map(networks.network, key.networks)))
     await _check_tenant(state, key)

@@ -102,12 +102,16 @@ class Accepted(BaseModel):
     """The event is durable; it is found by its id at once with `wait`, and by search within a second or two."""
 
     id: str = Field(examples=["01a1fdf2-d2cc-7e1f-94f5-0939230d076e"])
+    status: Literal["quarantined"] | None = Field(
+        None, description="The event is at fault and was kept: `id` is its item's in the quarantine, `error` says why."
+    )
+    error: ItemProblem | None = None
     warning: ItemProblem | None = Field(None, description=_WARNING)
 
 
 class ItemOut(BaseModel):
     index: int
-    status: Literal["accepted", "refused", "retry"]
+    status: Literal["accepted", "refused", "retry", "quarantined"]
     id: str | None = None
     error: ItemProblem | None = None
     warning: ItemProblem | None = Field(None, description=_WARNING)
@@ -119,6 +123,7 @@ class BulkOut(BaseModel):
     accepted: int
     refused: int
     retry: int
+    quarantined: int | None = Field(None, description="At fault and kept; left out when there is none.")
     items: list[ItemOut]
 
 

@@ -25,6 +25,14 @@ class LeaseLost(Exception):
     """The job is another runner's by now, or cancelled: stop, and leave everything as it is."""
 
 
+class Later(Exception):
+    """Raised by a handler whose turn has not come: the job waits, and that counts as no attempt."""
+
+    def __init__(self, seconds: float, reason: str) -> None:
+        super().__init__(reason)
+        self.seconds = seconds
+
+
 class Work:
     """What a handler is given: the job as it was claimed, its tenant's scope, and where to save how far it is."""
 
@@ -50,7 +58,8 @@ class Handler(Protocol):
     async def run(self, work: Work) -> Json:
         """Work from `work.job.progress.checkpoint` on; the result. Cancelled when the lease is lost or on shutdown.
 
-        `Unavailable` means later again; any other `OcelotError` fails the job, its message shown to the tenant.
+        `Later` and `Unavailable` mean later again, the second counted as an attempt; any other `OcelotError` fails the
+        job, its message shown to the tenant.
         """
 
     async def clean(self, job: Job) -> None:
@@ -127,6 +136,9 @@ class JobRunner:
         except LeaseLost:
             log.info("job %s is cancelled, or another runner's", job.id)
             telemetry.JOBS.labels(job.kind, "lost").inc()
+        except Later as wait:
+            log.info("job %s waits: %s", job.id, wait)
+            await self._jobs.release(claim, wait.seconds, counted=False)
         except Unavailable as error:
             telemetry.ERRORS.labels(error.dependency).inc()
             await self._later(claim, error)

@@ -15,7 +15,6 @@ from core.segments import Segment, name_of
 from core.tenant import TenantScope
 
 _HOUR: Final = 3_600_000_000
-DAMAGED: Final = "archive_damaged"
 
 
 class SegmentFiles:
@@ -89,4 +88,4 @@ def _place(event: Stored) -> Position:
 
 
 def _damaged(segment: Segment) -> Conflict:
-    return Conflict(f"the archived file {segment.name} is not as it was written", code=DAMAGED)
+    return Conflict(f"the archived file {segment.name} is not as it was written")

@@ -36,15 +36,23 @@ class Source:
         self._ledger = ledger
 
     async def bounded(
-        self, scope: TenantScope, tenant: Tenant, query: EventQuery, wait: float = SETTLE_SECONDS
+        self,
+        scope: TenantScope,
+        tenant: Tenant,
+        query: EventQuery,
+        wait: float = SETTLE_SECONDS,
+        *,
+        asked_at: int | None = None,
     ) -> EventQuery:
         """The query with a `received_at` range that is complete: oldest first, no event will appear in it any more.
 
-        Its end is the one asked for, or now, once the ledger says that all accepted before it is stored and indexed;
-        when that takes longer than `wait` seconds, the moment that the ledger vouches for.
+        Its end is the one in the query, or when it was asked for (`asked_at`, else now), once the ledger says that all
+        accepted before it is stored and indexed; when that takes longer than `wait` seconds, the moment that the ledger
+        vouches for.
         """
         asked = query.received_at.end
-        end = min(instant.now_us(), asked if asked is not None else 1 << 62)
+        now = instant.now_us() if asked_at is None else asked_at
+        end = min(now, asked if asked is not None else 1 << 62)
         return await self.until(scope, tenant, query, min(end, await self._settled(scope, end, wait)))
 
     async def until(self, scope: TenantScope, tenant: Tenant, query: EventQuery, end: int) -> EventQuery:

@@ -15,6 +15,7 @@ from core.ports.keys import ApiKey, Keys, KeySecret
 from core.ports.ledger import Heartbeat, Hole, Ledger, Rebuilding, Receipt
 from core.ports.pending import Outbox, OutboxEntry, Parked, Parking
 from core.ports.purge import Person, Purge, Tombstone, Tombstones
+from core.ports.quarantine import Quarantine, Quarantined
 from core.ports.queue import Depth, Lease, Message, Queue
 from core.ports.searches import SavedSearch, SavedSearches
 from core.ports.store import Drained, EventStore, InsertOutcome, Stored, StorePage, StoreRow
@@ -55,6 +56,8 @@ __all__ = [
     "Part",
     "Person",
     "Purge",
+    "Quarantine",
+    "Quarantined",
     "Queue",
     "Reading",
     "Rebuilding",

@@ -34,6 +34,7 @@ from core.query.model import (
     leaves,
     of_nodes,
 )
+from core.query.own import NOT_OWN, OWN, is_filtered, without_own
 from core.query.page import DEFAULT_LIMIT, MAX_LIMIT, Page, fingerprint, fixed
 from core.query.parameters import parse
 from core.query.stories import parse_story
@@ -51,6 +52,8 @@ __all__ = [
     "MAX_TEXT",
     "MAX_VALUES",
     "MAX_WORDS",
+    "NOT_OWN",
+    "OWN",
     "TIME_FIELDS",
     "And",
     "Condition",
@@ -72,6 +75,7 @@ __all__ = [
     "fingerprint",
     "fixed",
     "ip_key",
+    "is_filtered",
     "leaves",
     "of_nodes",
     "parse",
@@ -79,5 +83,6 @@ __all__ = [
     "parse_document",
     "parse_story",
     "strict_json",
+    "without_own",
     "words_of",
 ]

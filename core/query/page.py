@@ -39,11 +39,11 @@ class Page:
 
     def restricted_to(self, other: EventQuery) -> Page:
         """The same page of the events that `other` finds too, whatever its cursor says."""
-        return replace(
-            self,
-            query=self.query.restricted_to(other),
-            resolve=lambda now: self.resolve(now).restricted_to(other),
-        )
+        return self.changed(lambda query: query.restricted_to(other))
+
+    def changed(self, change: Callable[[EventQuery], EventQuery]) -> Page:
+        """The same page of another query, whatever its cursor says."""
+        return replace(self, query=change(self.query), resolve=lambda now: change(self.resolve(now)))
 
 
 def fixed(query: EventQuery, limit: int, cursor: str | None, written: Any) -> Page:

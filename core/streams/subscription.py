@@ -25,7 +25,7 @@ from core import instant, telemetry
 from core.errors import HistoryLost, Unavailable
 from core.matching import Subject, compiled, event_of
 from core.ports import Reading, Stored, Watch
-from core.query import EventQuery, Position
+from core.query import EventQuery, Position, without_own
 from core.streams.hub import StreamHub
 from core.streams.items import Event, Gap, Item, Told, TooSlow
 from core.streams.place import MAX_IDS, Place
@@ -46,7 +46,7 @@ class Subscription:
     """Yields what a follower gets to see. `place` is behind the last item that was yielded."""
 
     def __init__(self, hub: StreamHub, scope: TenantScope, query: EventQuery, place: Place | None) -> None:
-        self.predicate = compiled(query)
+        self.predicate = compiled(without_own(query))
         self._hub = hub
         self._scope = scope
         self._given = place

@@ -51,6 +51,8 @@ _BODIES: Final[dict[str, dict[str, Any]]] = {
 # Answers other than the good one, where the thing's state has it so.
 _STATUSES: Final[dict[str, int]] = {
     "POST /api/v1/jobs/{job_id}/retry": 409,  # it has not failed
+    "POST /api/v1/logs/restore": 404,  # nothing is that old
+    "GET /api/v1/tenants/{tenant_id}/deletion": 404,  # nobody has asked for one
     "GET /api/v1/downloads/{link}": 403,  # a link is made for an export that is done
 }
 

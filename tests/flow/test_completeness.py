@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import time
 from typing import Any
 
+import pytest
 from pymongo import MongoClient
 
 from core import instant
@@ -115,3 +117,71 @@ def test_a_bad_request_is_refused(tenant: Client) -> None:
     ):
         answer = tenant.post("/logs/index/reconcile", json=body)
         assert (answer.status_code, answer.json()["code"]) == (422, "invalid_request")
+
+
+EVENTS = int(os.environ.get("OCELOT_TEST_EVENTS", "1_000_000"))
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(3600)
+def test_a_long_run_agrees_and_its_gap_is_named_and_closed(running: Service, tenant: Client) -> None:
+    """A million events, or `OCELOT_TEST_EVENTS`; the figures go to standard output."""
+    assert tenant.tenant is not None
+    scope = for_system(tenant.tenant.id, "test")
+    began = time.monotonic()
+    sample: list[str] = []
+    for first in range(0, EVENTS, 5_000):
+        some = [{"action": "run", "user_id": f"u{n % 97}"} for n in range(first, min(EVENTS, first + 5_000))]
+        while (answer := tenant.post("/logs/bulk", json=some)).status_code in (429, 503):
+            time.sleep(float(answer.headers["Retry-After"]))
+        assert answer.json()["accepted"] == len(some)
+        sample += [answer.json()["items"][7]["id"]]
+    sent = time.monotonic()
+    tenant.complete(timeout=1200)
+    consumed = time.monotonic()
+
+    def counted() -> list[dict[str, Any]]:
+        found: list[dict[str, Any]] = []
+        start: str | None = "-2h"
+        while start is not None:
+            page = report(tenant, interval="1m", **{"from": start})
+            found.append(page)
+            start = page["next_from"]
+        return found
+
+    def figures(pages: list[dict[str, Any]]) -> dict[str, int]:
+        return {name: sum(totals(page)[name] for page in pages) for name in ("accepted", "due", "stored", "indexed")}
+
+    pages = counted()
+    told = time.monotonic()
+    assert figures(pages) == dict.fromkeys(("accepted", "due", "stored", "indexed"), EVENTS)
+    # The last minute is open until it has ended.
+    states = {each["state"] for page in pages for each in page["intervals"] if each["accepted"]}
+    assert states <= {"agrees", "open"}
+    lost, gone = sample[1:4], sample[5:7]
+    with MongoClient[Any](running.environment["MONGODB_URL"]) as client:
+        client[running.environment["MONGODB_DATABASE"]]["events"].delete_many({"_id": {"$in": gone}})
+
+    async def unindex(backends: Backends) -> None:
+        assert tenant.tenant is not None
+        await backends.index.remove(scope, place(tenant.tenant.placements, instant.now_us()), lost)
+        await backends.index.refresh(scope)
+
+    running.with_backends(unindex)
+    time.sleep(61)
+    tenant.complete()
+    naming = time.monotonic()
+    gaps = [gap for page in counted() for gap in page["gaps"]]
+    named = time.monotonic()
+    assert sorted(id_ for gap in gaps for id_ in gap["not_indexed"]) == sorted(lost)
+    assert sorted(id_ for gap in gaps for id_ in gap["not_stored"]) == sorted(gone)
+    assert sum(each["due"] - each["stored"] for gap in gaps for each in gap["envelopes"]) == len(gone)
+    job = ended(tenant, tenant.post("/logs/index/reconcile", json={"dry_run": False}).json()["job"]["id"], timeout=1200)
+    closed = time.monotonic()
+    result = job["result"]
+    assert (result["compared"], result["indexed"], result["removed"], result["left"]) == (EVENTS - 2, 3, 2, 0)
+    print(
+        f"\n{EVENTS} events: sent in {sent - began:.1f} s, consumed {consumed - sent:.1f} s later, counted in "
+        f"{told - consumed:.1f} s by {len(pages)} requests, named in {named - naming:.1f} s, "
+        f"reconciled in {closed - named:.1f} s"
+    )

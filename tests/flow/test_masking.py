@@ -14,7 +14,9 @@ import pytest
 from bson.codec_options import CodecOptions
 from bson.raw_bson import RawBSONDocument
 from pymongo import MongoClient
+from typer.testing import CliRunner
 
+from cli.main import app
 from core import tenancy
 from core.access import Role
 from core.envelope import unpack
@@ -49,6 +51,25 @@ def test_rules_are_read_back_and_replace_those_before(running: Service) -> None:
         assert (bad.status_code, bad.json()["errors"][0]["loc"]) == (422, ["body", "masking", 1, "match"])
         assert platform.patch(path, json={"masking": None}).json()["masking"] == []
     assert admin.get("/masking").json()["rules"] == []
+
+
+def test_the_command_sets_rules_from_a_file(running: Service, tenant: Client, tmp_path: Path) -> None:
+    assert tenant.tenant is not None
+    file = tmp_path / "rules.json"
+    command = ["tenant", "update", tenant.tenant.id, "--masking", str(file)]
+    for text, told in (
+        (json.dumps({"rules": RULES}), '"masking": ['),
+        (json.dumps({"rules": [IBAN, IBAN | {"by": "pattern", "match": "("}]}), "rules.1.match: pattern '('"),
+        ('{"rules": [{"by": "name"}]}', "$.rules[0].by"),
+        ("no JSON", "rules.json: "),
+    ):
+        file.write_text(text)
+        done = CliRunner().invoke(app, command, env=running.environment)
+        assert (done.exit_code == 0) == (told[0] == '"')
+        assert told in done.output
+        assert tenant.get("/masking").json()["rules"] == RULES
+    file.unlink()
+    assert CliRunner().invoke(app, command, env=running.environment).exit_code == 1
 
 
 @pytest.mark.parametrize(
@@ -123,6 +144,7 @@ def test_a_change_elsewhere_holds_here_within_seconds(running: Service, tenant: 
     # Who may set rules can find out what a value has become, and so every event that has it.
     [hash_] = {tenant.post("/masking/preview", json={"event": EVENT}).json()["event"]["user_id"]}
     assert kept["user_id"] == hash_
+    tenant.complete()
     assert tenant.get("/logs", params={"user_id": hash_}).json()["total"] >= 1
 
 

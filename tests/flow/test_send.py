@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
 import gzip
 import hashlib
 import json
 import re
+import time
 import uuid
 from typing import Any
 
@@ -262,25 +262,16 @@ def test_a_key_twice_in_one_bulk_is_one_event_or_a_conflict(tenant: Client) -> N
     tenant.found(1, action="same")
 
 
-def test_a_key_with_other_content_in_a_later_request_is_parked_and_the_first_stays(
-    running: Service, tenant: Client
-) -> None:
+def test_a_key_with_other_content_in_a_later_request_is_quarantined_and_the_first_stays(tenant: Client) -> None:
     first = tenant.ingest({"action": "conflict", "user_id": "first"}, **{"Idempotency-Key": "k"})
     body = stored(tenant, first)
     assert tenant.ingest({"action": "conflict", "user_id": "second"}, **{"Idempotency-Key": "k"}) == first
-    assert tenant.tenant is not None
-    tenant_id = tenant.tenant.id
-
-    async def parked(backends: Any) -> Any:
-        for _ in range(200):
-            if found := await backends.parking.listing(tenant_id):
-                return found
-            await asyncio.sleep(0.1)
-        return []
-
-    [item] = running.with_backends(parked)
-    assert (item.reason, item.event_id) == ("conflict", first)
-    assert b'"user_id":"second"' in item.body
+    deadline = time.monotonic() + 30
+    while not (found := tenant.get("/quarantine").json()["data"]):
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    assert [(item["code"], item["conflicts_with"]) for item in found] == [("conflict", first)]
+    assert tenant.get(f"/quarantine/{found[0]['id']}").json()["body"]["user_id"] == "second"
     assert stored(tenant, first) == body
     tenant.found(1, action="conflict")
 

@@ -134,11 +134,21 @@ ROWS: Final[dict[tuple[str, str], Row]] = {
     ("post", "/api/v1/logs/index/bulk"): Row("admin", 200, {"json": {"ids": ["0" * 8]}}),
     # A range in which there is nothing, and is no job of this tenant's yet.
     ("post", "/api/v1/logs/index/reconcile"): Row("admin", 202, {"json": {"received_to": "1971-01-01T00:00:00Z"}}),
+    ("get", "/api/v1/quarantine"): Row("admin reader"),
+    ("get", "/api/v1/quarantine/{item_id}"): Row("admin reader", 404, made=lambda admin: {"item_id": "0" * 8}),
+    ("post", "/api/v1/quarantine/fix"): Row("admin", 200, {"json": {"ids": ["0" * 8], "mapping": []}}),
+    ("post", "/api/v1/quarantine/replay"): Row("admin", 200, {"json": {"ids": ["0" * 8]}}),
+    ("post", "/api/v1/quarantine/discard"): Row("admin", 200, {"json": {"ids": ["0" * 8]}}),
     ("post", "/api/v1/viewer-links"): Row(
         "admin reader", 201, {"json": {"filter": {"field": "user_id", "equals": "a"}}}
     ),
     ("get", "/api/v1/viewer-links"): Row("admin reader"),
     ("delete", "/api/v1/viewer-links/{link_id}"): Row("admin reader", 404, made=lambda admin: {"link_id": "0" * 32}),
+    ("delete", "/api/v1/logs/cleanup"): Row("admin", 200, {"params": {"before": "-90d"}}),
+    ("post", "/api/v1/logs/restore"): Row(
+        "admin", 404, {"json": {"received_from": "1971-01-01T00:00:00Z", "received_to": "1972-01-01T00:00:00Z"}}
+    ),
+    ("get", "/api/v1/archive"): Row("admin reader"),
     ("post", "/api/v1/holds"): Row("admin", 201, HOLD, something_to_hold),
     ("get", "/api/v1/holds"): Row("admin"),
     ("get", "/api/v1/holds/{hold_id}"): Row("admin", made=a_hold),

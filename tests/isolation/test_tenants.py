@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 import uuid
 from collections import Counter
 from collections.abc import Callable
@@ -341,6 +342,24 @@ def reconcile(pair: Pair) -> None:
     assert (result["compared"], result["left"]) == (EVENTS, 0)
 
 
+def quarantine(pair: Pair) -> None:
+    """A conflict lands in the quarantine of the tenant that it is of; with its id another can do nothing."""
+    pair.theirs.ingest(event(0) | {"message": "of them alone"})
+    deadline = time.monotonic() + 30
+    while not (listed := pair.theirs.get("/quarantine").json()["data"]):
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    item_id = listed[0]["id"]
+    assert item_id not in silent(pair, pair.mine.get("/quarantine")).text
+    refused_as_unknown(pair, "GET", "/quarantine/{}", item_id)
+    for name, more in (("fix", {"mapping": []}), ("replay", {}), ("discard", {"dry_run": False})):
+        for chosen in ({"ids": [item_id]}, {"match": {}}):
+            answer = pair.mine.post(f"/quarantine/{name}", json=chosen | more)
+            assert answer.status_code == 200
+            assert [item["status"] for item in answer.json()["items"]] == ["not_found"] * len(chosen.get("ids", []))
+    assert pair.theirs.get(f"/quarantine/{item_id}").json()["body"]["message"] == "of them alone"
+
+
 def viewer_links(pair: Pair) -> None:
     body = {"filter": {"field": "user_id", "equals": "ana"}, "label": "theirs alone"}
     made = pair.theirs.post("/viewer-links", json=body).json()
@@ -373,6 +392,28 @@ def holds(pair: Pair) -> None:
     refused_as_unknown(pair, "POST", "/holds/{}/release", theirs, json={"reason": "stolen"})
     for client, hold in ((pair.mine, mine["id"]), (pair.theirs, theirs)):
         assert client.post(f"/holds/{hold}/release", json={"reason": "done"}).status_code == 200
+
+
+def retention(pair: Pair) -> None:
+    """One's clean-up takes and archives nothing of the other's; neither sees or restores what the other archived."""
+    one, other = pair.senders
+    ids = [client.ingest({"action": "old", "user_id": "ana"}) for client in (one, other)]
+    for client, event_id in zip(pair.senders, ids, strict=True):
+        client.found(1, id=event_id)
+    asked = {"before": instant.to_text(instant.now_us()), "dry_run": "false"}
+    job = silent(pair, one.request("DELETE", "/logs/cleanup", params=asked)).json()["job"]
+    while one.get(f"/jobs/{job['id']}").json()["state"] != "done":
+        time.sleep(0.2)
+    one.found(0)
+    other.found(1, id=ids[1])
+    [file, *_] = silent(pair, one.get("/archive")).json()["data"]
+    assert other.get("/archive").json()["data"] == []
+    unknown = other.get("/archive", params={"cursor": str(uuid.uuid4())}, headers=REQUEST)
+    answer = other.get("/archive", params={"cursor": file["id"]}, headers=REQUEST)
+    assert (answer.status_code, answer.content) == (400, unknown.content)
+    span = {"received_from": "-1d", "received_to": asked["before"]}
+    assert other.post("/logs/restore", json=span).json()["code"] == "nothing_archived"
+    refused_as_unknown(pair, "GET", "/jobs/{}", job["id"])
 
 
 def replace_catalogue(pair: Pair) -> None:
@@ -572,6 +613,11 @@ CASES: dict[tuple[str, str], Callable[[Pair], None]] = {
     ("get", "/api/v1/searches/{search_id}/results"): run_search,
     ("post", "/api/v1/logs/index/bulk"): reindex,
     ("post", "/api/v1/logs/index/reconcile"): reconcile,
+    ("get", "/api/v1/quarantine"): quarantine,
+    ("get", "/api/v1/quarantine/{item_id}"): quarantine,
+    ("post", "/api/v1/quarantine/fix"): quarantine,
+    ("post", "/api/v1/quarantine/replay"): quarantine,
+    ("post", "/api/v1/quarantine/discard"): quarantine,
     ("post", "/api/v1/viewer-links"): viewer_links,
     ("get", "/api/v1/viewer-links"): viewer_links,
     ("delete", "/api/v1/viewer-links/{link_id}"): viewer_links,
@@ -580,6 +626,9 @@ CASES: dict[tuple[str, str], Callable[[Pair], None]] = {
     ("get", "/api/v1/catalogue/versions/{version}"): catalogue,
     ("get", "/api/v1/catalogue/openapi.json"): catalogue,
     ("put", "/api/v1/catalogue"): replace_catalogue,
+    ("delete", "/api/v1/logs/cleanup"): retention,
+    ("post", "/api/v1/logs/restore"): retention,
+    ("get", "/api/v1/archive"): retention,
     ("post", "/api/v1/holds"): holds,
     ("get", "/api/v1/holds"): holds,
     ("get", "/api/v1/holds/{hold_id}"): holds,

@@ -20,6 +20,7 @@ from core.ports import (
     Lease,
     OutboxEntry,
     Parked,
+    Quarantined,
     Rebuilding,
     Receipt,
     Stored,
@@ -177,6 +178,17 @@ class Parking(Failing):
     async def park(self, items: Sequence[Parked]) -> None:
         self._try()
         self.items.update((item.id, item) for item in items)
+
+
+class Quarantine(Failing):
+    def __init__(self) -> None:
+        super().__init__()
+        self.items: dict[str, Quarantined] = {}
+
+    async def keep(self, items: Sequence[Quarantined]) -> None:
+        self._try()
+        for item in items:
+            self.items.setdefault(item.kept.id, item)
 
 
 class Outbox(Failing):

@@ -9,8 +9,9 @@ from itertools import pairwise
 import pytest
 
 from core.comparison import Comparison
-from core.completeness import MAX_NAMED, Completeness, Gap, Report, State, intervals_of
+from core.completeness import MAX_NAMED, Completeness, Report, State, intervals_of
 from core.errors import InvalidQuery, Unavailable, UnboundedQuery
+from core.gaps import Gap
 from core.ports import Account, Hit, HitPage, Hole, Rebuilding, Tally
 from core.ports.accounts import SECOND
 from core.query import EventQuery, Position

@@ -215,6 +215,7 @@ def test_patterns_and_numbers() -> None:
         (r"x|masked|A+", "[masked] [hmac:AAAAAAAAAAAAAAAAAAAAAA] x", "[masked] [hmac:AAAAAAAAAAAAAAAAAAAAAA] [masked]"),
         (r"p=\S+", "p=[masked]x", "[masked]"),
         (r"p=.m", "a p=[masked] b", "a [masked] b"),
+        (r"d\]x", "a[masked]xy", "a[masked]y"),
     ],
 )  # fmt: skip
 def test_patterns_are_those_of_re2(pattern: str, text: str, kept: str | None) -> None:
@@ -233,12 +234,18 @@ def test_a_string_of_too_many_hits_is_masked_whole() -> None:
     assert masked(event(f'{{"m":"{many}"}}'), "pattern redact a") == event('{"m":"[masked]"}')
 
 
+def test_hits_in_more_strings_than_are_placed_are_all_masked() -> None:
+    sent = event(json.dumps([["123-45-6789"] * 1500, "a"]).replace("[[", '{"a":[[').replace('"a"]', '"a"]}'))
+    assert masked(sent, f"pattern redact {SSN}") == sent.replace("123-45-6789", "[masked]")
+
+
 def test_json_in_strings_beyond_the_bound_is_masked_whole() -> None:
     text = '{"a":1,"ssn":"deep"}'
     for _ in range(10):
         text = json.dumps({"a": text})
     kept = masked(event(text), "key remove ssn")
     assert "deep" not in kept
+    assert "[masked]" in kept
     json.loads(kept)
 
 
@@ -296,6 +303,7 @@ def test_the_first_of_two_rules_goes_before_and_a_removal_takes_all_in_it() -> N
     assert masked(sent, "key redact patient", "key hash id") == event(redacted)
     assert masked(sent, "key redact patient", "key remove id") == event(redacted)
     assert masked(sent, "key hash id", "key remove patient") == event('{"b":1}')
+    assert masked(sent, "path redact $.metadata.patient", "path hash $.metadata.patient.id") == event(redacted)
     text = event('{"a":"abcd"}')
     assert masked(text, "pattern redact bc", "pattern remove ab|cd") == event('{"a":"[masked]"}')
     assert masked(text, "pattern remove ab|cd", "pattern redact bc") == event('{"a":""}')

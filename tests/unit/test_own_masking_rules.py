@@ -15,6 +15,8 @@ from core.errors import Invalid, Unavailable
 from core.masking.own import Maskers, OwnMasker, check_rules
 from core.masking.own.limits import MAX_PATTERNS, MAX_PROGRAM, MAX_RULES
 from core.masking.own.paths import parse
+from core.masking.own.program import Program
+from core.masking.own.steps import NO_RULE, Steps
 from core.tenant import Tenant
 from core.tenant_settings import MaskAction, MaskBy, MaskingRule
 
@@ -89,6 +91,17 @@ def test_what_a_path_may_be() -> None:
     ]  # fmt: skip
     assert [segment.index for segment in found] == [None, None, None, None, 0, None, None, None]
     assert [segment.anywhere for segment in found] == [False, False, True, False, False, True, False, True]
+
+
+def test_what_a_hostile_event_brings_is_not_remembered_for_paths() -> None:
+    program = Program()
+    program.add(MaskingRule(MaskBy.PATH, "$.metadata..a..b[7]", MaskAction.REDACT))
+    steps = Steps(program)
+    states, _ = steps.into(steps.begin([0]), b"metadata")
+    answers = {steps.into(states, b"n%d" % n) for n in range(1000)}
+    answers |= {steps.into(states, None, n) for n in range(8, 1000)}
+    assert answers == {(states, NO_RULE)}
+    assert len(steps.taken) == 3
 
 
 TENANT = Tenant("acme0000", "Acme", bytes(32), 1)

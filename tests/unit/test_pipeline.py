@@ -6,16 +6,18 @@ import asyncio
 import json
 from unittest.mock import ANY
 
+import msgspec
 import pytest
 
 from consumer.jobs.outbox import OutboxDrain
 from consumer.pipeline import Delivery, Pipeline
 from consumer.reach import RETRY_AFTER
-from core import telemetry
+from core import instant, telemetry
 from core.envelope import Record
 from core.errors import Blocked, Unavailable, UndecodableEnvelope
 from core.ports import OutboxEntry, Person, Tally, Tombstone
 from core.ports.accounts import SECOND
+from core.ports.quarantine import PLACEMENT, Form, Kept, Quarantined
 from core.tombstones import TombstoneSource
 from tests.unit.ports import (
     AT,
@@ -26,6 +28,7 @@ from tests.unit.ports import (
     Ledger,
     Outbox,
     Parking,
+    Quarantine,
     Store,
     anything,
     envelope,
@@ -42,10 +45,11 @@ class World:
 
     def __init__(self) -> None:
         self.now = 0.0
-        self.store, self.index, self.parking = Store(), Index(), Parking()
+        self.store, self.index, self.parking, self.quarantine = Store(), Index(), Parking(), Quarantine()
         self.outbox, self.ledger, self.accounts, self.graves = Outbox(), Ledger(), Accounts(), Graves()
         self.pipeline = Pipeline(
             store=anything(self.store), index=anything(self.index), parking=anything(self.parking),
+            quarantine=anything(self.quarantine),
             outbox=anything(self.outbox), ledger=anything(self.ledger), accounts=anything(self.accounts),
             tombstones=TombstoneSource(anything(self.graves), lambda: self.now), index_patience=60.0,
             clock=lambda: self.now,
@@ -94,14 +98,37 @@ async def test_a_retry_by_key_is_indexed_as_it_was_stored_first(world: World) ->
     assert world.index.documents[X1] == first.body
 
 
-async def test_a_conflict_is_parked_and_the_first_stays(world: World) -> None:
+async def test_a_conflict_goes_into_the_quarantine_and_the_first_stays(world: World) -> None:
     first, other = record(1, content=b"c1", event_id=X1), record(2, content=b"c2", event_id=X1)
-    assert await world.take(envelope(1, first), envelope(2, other, record(3))) == [None, None]
-    assert world.parked() == ["conflict"]
-    [item] = world.parking.items.values()
-    assert (item.body, item.event_id, item.tenant_id) == (other.body, X1, TENANT)
+    message = envelope(2, other, record(3))
+    assert await world.take(envelope(1, first), message) == [None, None]
+    [item] = world.quarantine.items.values()
+    assert (item.tenant_id, item.kept.code, item.kept.conflicts_with) == (TENANT, "conflict", X1)
+    # As it would be sent again: without what the service has stamped it with.
+    assert json.loads(item.kept.body) == {
+        "timestamp": instant.to_text(AT + 2), "action": "a2", "severity": "INFO",
+    }  # fmt: skip
     assert world.store.rows[X1].body == first.body
-    assert len(world.store.rows) == 2
+    assert (len(world.store.rows), world.parked()) == (2, [])
+    await world.take(message)
+    assert len(world.quarantine.items) == 1
+    assert world.accounts.sum() == Tally(3, quarantined=1)
+
+
+async def test_what_was_taken_into_the_quarantine_is_there_before_its_receipt(world: World) -> None:
+    kept = Kept(id=X2, at=AT, code="invalid_event", fields=["x"], form=Form.EVENT, body=b"{}", size=2, sha256="0" * 64)
+    message = envelope(1, Record(TENANT, PLACEMENT, msgspec.msgpack.encode(kept)), record(1))
+    world.quarantine.fail = Unavailable("store")
+    with pytest.raises(Unavailable):
+        await world.take(message)
+    assert world.ledger.receipts == []
+    world.quarantine.fail = None
+    await world.take(message)
+    await world.take(message)
+    assert [*world.quarantine.items.values()] == [Quarantined(TENANT, kept)]
+    assert (len(world.store.rows), world.parked(), world.accounts.sum()) == (1, [], Tally(2, quarantined=1))
+    await world.take(envelope(2, Record(TENANT, PLACEMENT, b"no item")))
+    assert world.parked() == ["undecodable_event"]
 
 
 async def test_only_the_event_at_fault_is_parked(world: World) -> None:
@@ -277,10 +304,17 @@ async def test_the_books_say_what_became_of_each_event(world: World) -> None:
     assert world.accounts.sum() == world.accounts.sum(OTHER) == Tally(1)
     no_event = Record(TENANT, "202605", b'{"action":"x"}')
     await world.take(envelope(2, again, conflict, unstorable, no_event, record(6), record(60_000_007)))
-    assert world.accounts.sum() == Tally(7, duplicates=1, parked=3)
+    assert world.accounts.sum() == Tally(7, duplicates=1, parked=2, quarantined=1)
     assert world.accounts.sum().due == len([row for row in world.store.rows.values() if row.tenant_id == TENANT])
     seconds = {second for source, _, second in world.accounts.kept if source == "p-2"}
     assert seconds == {AT // SECOND * SECOND, AT // SECOND * SECOND + 60 * SECOND}
+
+
+async def test_each_event_is_in_the_books_at_the_second_of_its_acceptance(world: World) -> None:
+    await world.take(envelope(1, record(5), record(900_000), record(1_000_005), record(7, tenant_id=OTHER)))
+    seconds = {(tenant, second): each.tally for (_, tenant, second), each in world.accounts.kept.items()}
+    first = AT // SECOND * SECOND
+    assert seconds == {(TENANT, first): Tally(2), (TENANT, first + SECOND): Tally(1), (OTHER, first): Tally(1)}
 
 
 async def test_what_comes_again_is_in_the_books_once_and_no_retry(world: World) -> None:

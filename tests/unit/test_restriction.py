@@ -10,7 +10,7 @@ import pytest
 from core.access import Role
 from core.errors import Forbidden, InvalidQuery
 from core.ports import Stored
-from core.query import Condition, EventQuery, Text, Value, of_nodes
+from core.query import NOT_OWN, Condition, EventQuery, Text, Value, of_nodes
 from core.restriction import restricted
 from core.tenant import Claims, Tenant, TenantScope, for_system, from_token
 from core.viewers import check_filter
@@ -86,7 +86,7 @@ async def test_a_viewers_query_is_narrowed_wherever_it_stands() -> None:
         await port.search(scope=scope, query=asked, limit=1),
         await port.later(scope, wanted=asked),
     ):
-        assert set(got.filters) == {*asked.filters, *OWN.filters}
+        assert set(got.filters) == {*asked.filters, *OWN.filters, NOT_OWN}
         assert (got.sort, got.descending) == ("received_at", False)
 
 

@@ -11,6 +11,7 @@ from core.adapters.store.client import BULK_DEADLINE, Database, store_calls
 EVENTS: Final = "events"
 ACCOUNTS: Final = "accounts"
 HOLES: Final = "holes"
+QUARANTINE: Final = "quarantine"
 PARKED: Final = "parked"
 OUTBOX: Final = "outbox"
 RECEIPTS: Final = "receipts"
@@ -32,6 +33,7 @@ _INDEXES: Final = {
     EVENTS: (("tenant_id", "timestamp", "_id"), ("tenant_id", "received_at", "_id")),
     ACCOUNTS: (("tenant_id", "second"),),
     HOLES: (("before",),),
+    QUARANTINE: (("tenant_id", "at", "_id"),),
     PARKED: (("tenant_id", "parked_at"), ("parked_at",), ("tenant_id", "received_at")),
     OUTBOX: (("tenant_id", "received_at"),),
     RECEIPTS: (("producer", "sequence"), ("done_at",)),

@@ -33,7 +33,7 @@ class OwnMasker:
         self.rules = tuple(rules)
         self.is_slow = False
         """Whether its patterns once held the loop up: from then on it works in a thread."""
-        self._sieve = Sieve(program.screens)
+        self._sieve = Sieve(program.screens, program.needed)
         self._steps = Steps(program)
         self._keys = frozenset(number for number, _ in program.keys)
         self._patterns = program.patterns

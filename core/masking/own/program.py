@@ -43,6 +43,8 @@ class Program:
     patterns: list[Pattern] = field(default_factory=list)
     screens: list[str] = field(default_factory=list)
     """For each rule a pattern that finds whatever it may mask in unescaped JSON."""
+    needed: dict[int, list[bytes]] = field(default_factory=dict)
+    """For rules by path what unescaped JSON has to hold besides."""
     size: int = 0
     """Of the patterns, in instructions."""
 
@@ -61,8 +63,9 @@ class Program:
             segments = parse(rule.match)
             _check_root(segments[0])
             self.paths[number] = segments
-            last = next(segment.name for segment in reversed(segments) if segment.name)
+            *before, last = [segment.name for segment in segments if segment.name]
             self.screens.append(f'"{quoted(last.decode())}"\\s*:')
+            self.needed[number] = [b'"%s"' % name for name in before]
         else:
             self._add_pattern(number, rule.match)
         self.actions.append(rule.action)

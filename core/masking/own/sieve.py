@@ -7,7 +7,7 @@ most events have no escapes and are looked at as they are.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import islice
 from typing import Final
 
@@ -25,11 +25,13 @@ _ANCHORS: Final = re.compile(
 
 
 class Sieve:
-    """For rules by their numbers, each with a pattern that finds whatever the rule may mask."""
+    """For rules by their numbers, each with a pattern that finds whatever the rule may mask, and perhaps bytes that
+    all have to be there as well."""
 
-    def __init__(self, patterns: Sequence[str]) -> None:
+    def __init__(self, patterns: Sequence[str], needed: Mapping[int, Sequence[bytes]]) -> None:
         options = re2_options()
         options.max_mem = 8 * PATTERN_MEMORY
+        self._needed = needed
         self._every = frozenset(range(len(patterns)))
         found = re2.Set.SearchSet(options)
         for pattern in patterns:
@@ -46,7 +48,10 @@ class Sieve:
             if unquoted is None or (b"\\" in unquoted and _JSON_IN_STRING.search(unquoted)):
                 return self._every
             text = unquoted
-        return self._match(text)
+        found = self._match(text)
+        if found is None or self._needed.keys().isdisjoint(found):
+            return found
+        return [rule for rule in found if all(part in text for part in self._needed.get(rule, ()))]
 
 
 def places(screens: Sequence[str]) -> Callable[[bytes], list[tuple[int, int]]]:

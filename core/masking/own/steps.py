@@ -32,8 +32,10 @@ class Steps:
     def __init__(self, program: Program) -> None:
         self._paths = program.paths
         self._keys = program.keys
-        self._named: dict[bytes, int] = {}
-        self._taken: dict[tuple[States, bytes | None, int], tuple[States, int]] = {}
+        self.named: dict[bytes, int] = {}
+        """What `of_name` has answered."""
+        self.taken: dict[tuple[States, bytes | None, int], tuple[States, int]] = {}
+        """What `into` has answered."""
         segments = [segment for path in self._paths.values() for segment in path]
         self._names = {segment.name for segment in segments}
         self._indexes = {segment.index for segment in segments}
@@ -44,13 +46,13 @@ class Steps:
 
     def of_name(self, raw: bytes) -> int:
         """The first rule by key for a name as written between its quotes, or `NO_RULE`."""
-        rule = self._named.get(raw)
+        rule = self.named.get(raw)
         if rule is None:
             name = plain_name(unescape(raw))
             rule = next((rule for rule, takes in self._keys if takes(name)), NO_RULE)
             if len(raw) <= _LONGEST:  # a hostile event may bring any number of names of any length
-                _make_room(self._named)
-                self._named[raw] = rule
+                _make_room(self.named)
+                self.named[raw] = rule
         return rule
 
     def into(self, states: States, raw: bytes | None, index: int = 0) -> tuple[States, int]:
@@ -61,10 +63,10 @@ class Steps:
         if name is not None and name not in self._names:
             name = _OTHER
         key = (states, name, index if index in self._indexes else _NO_INDEX)
-        found = self._taken.get(key)
+        found = self.taken.get(key)
         if found is None:
-            _make_room(self._taken)
-            found = self._taken[key] = self._into(*key)
+            _make_room(self.taken)
+            found = self.taken[key] = self._into(*key)
         return found
 
     def _into(self, states: States, name: bytes | None, index: int) -> tuple[States, int]:
