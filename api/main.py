@@ -219,7 +219,7 @@ def _state(settings: Settings, backends: Backends, key: SigningKey) -> State:
     if external is not None:
         snapshots.when_gone(external.forget)
     limiter = Limiter()
-    limiter.quotas_of = snapshots.quotas
+    limiter.quotas_of, limiter.is_gone = snapshots.quotas, snapshots.is_gone
     return State(
         settings=settings,
         backends=backends,
