@@ -82,6 +82,14 @@ RULES: Final[dict[tuple[str, str], Rule]] = {
     ("DELETE", "/permission-sets/{name}"): _around("permission_set.delete"),
     ("GET", "/logs/completeness"): _read("completeness.read"),
     ("POST", "/logs/index/reconcile"): _around("index.reconcile"),
+    ("GET", "/quarantine"): _read("quarantine.list"),
+    ("GET", "/quarantine/{item_id}"): _read("quarantine.read"),
+    ("POST", "/quarantine/fix"): _around("quarantine.fix"),
+    ("POST", "/quarantine/replay"): _around("quarantine.replay"),
+    ("POST", "/quarantine/discard"): _around("quarantine.discard"),
+    ("DELETE", "/logs/cleanup"): _around("log.cleanup"),
+    ("POST", "/logs/restore"): _around("log.restore"),
+    ("GET", "/archive"): _read("archive.list"),
     ("GET", "/masking"): _read("masking.read"),
     ("PUT", "/masking"): _around("masking.update"),
     ("POST", "/masking/preview"): _read("masking.preview"),
@@ -89,6 +97,7 @@ RULES: Final[dict[tuple[str, str], Rule]] = {
     ("GET", "/tenants/{tenant_id}/usage"): _read("usage.read"),
     ("GET", "/keys/{key_id}/quotas"): _read("key.read"),
     ("PUT", "/keys/{key_id}/quotas"): _around("key.update"),
+    ("POST", "/erasures"): _around("person.erase"),
     ("DELETE", "/tenants/{tenant_id}"): Rule("ocelot.tenant.delete", When.AROUND, outlives_tenant=True),
     ("GET", "/tenants/{tenant_id}/deletion"): Rule("ocelot.tenant.read", outlives_tenant=True),
     ("GET", "/facets"): _read("facets.read"),
@@ -130,8 +139,11 @@ PUBLIC: Final[dict[tuple[str, str], str]] = {
 """Routes without a token, whose calls are nobody's and tell nothing of anybody; each with the reason."""
 CREDENTIALS: Final = frozenset({"link"})
 """Parameters of paths that let in whoever knows them: they are not told."""
-SECRET_BODIES: Final = frozenset({("POST", "/token"), ("POST", "/masking/preview")})
-"""Routes whose bodies are credentials, or an event that is not masked yet."""
+SECRET_BODIES: Final = frozenset(
+    {("POST", "/token"), ("POST", "/masking/preview"), ("POST", "/quarantine/fix"), ("POST", "/erasures")}
+)
+"""Routes whose bodies are credentials, or events, or parts of them, that are not masked yet, or name a person who is to
+be forgotten."""
 
 
 def describe_audit(schema: dict[str, Any]) -> None:

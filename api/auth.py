@@ -22,6 +22,8 @@ from core.tenant import Claims, Tenant, TenantScope, from_token
 
 USE: Final = "ocelot.use"
 """Where a connection's scope holds what it uses."""
+READ: Final = "ocelot.read"
+"""The same of one that reads, which counts once it is answered."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,8 +79,10 @@ class Authenticator:
 
     async def enter(self, connection: HTTPConnection, access: Access, permission: Permission) -> Use:
         """Let a request in by its quotas and onto the record, or raise `QuotaExceeded`; `use_of` finds what it uses."""
-        use = connection.scope[USE] = self._limiter.use(access.tenant, access.scope.actor, permission)
-        use.enter()
+        use = connection.scope[USE] = self._limiter.use(access.tenant, access.scope.actor)
+        use.enter(permission)
+        if permission is Permission.READ or permission is Permission.VIEW:
+            connection.scope[READ] = use
         await audit.granted()
         return use
 

@@ -15,9 +15,8 @@ from typing import Any, Final
 import msgspec
 
 from api.jwks import KeySet, fetcher
-from api.tokens import CACHE_SIZE, LEEWAY, MAX_TOKEN_BYTES, bad, decoded, header_of
+from api.tokens import CACHE_SIZE, LEEWAY, MAX_TOKEN_BYTES, Expired, bad, decoded, header_of
 from core import grants, issuers
-from core.errors import Unauthenticated
 from core.issuers import ExternalIssuer
 from core.tenant import EXTERNAL, Claims
 
@@ -73,7 +72,7 @@ class ExternalTokens:
                 self._verified.popitem(last=False)
         if known.claims.expires_at <= self._clock():
             self._verified.pop(digest, None)
-            raise Unauthenticated("the token has expired", code="token_expired")
+            raise Expired(known.claims)
         return known.claims
 
     def forget(self, tenant_ids: Collection[str]) -> None:

@@ -38,6 +38,7 @@ from api.routes import (
     completeness,
     deletion,
     docs,
+    erasures,
     export,
     exports,
     facets,
@@ -113,6 +114,7 @@ _ROUTERS = (
     deletion.router,
     usage.router,
     quotas.router,
+    erasures.router,
     access.router,
     service.router,
     docs.router,
@@ -217,7 +219,7 @@ def _state(settings: Settings, backends: Backends, key: SigningKey) -> State:
     if external is not None:
         snapshots.when_gone(external.forget)
     limiter = Limiter()
-    limiter.quotas_of = snapshots.quotas
+    limiter.quotas_of, limiter.is_gone = snapshots.quotas, snapshots.is_gone
     return State(
         settings=settings,
         backends=backends,

@@ -14,7 +14,7 @@ from starlette.exceptions import HTTPException
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from api.auth import USE
+from api.auth import READ, USE
 from api.problems import problem, problem_of
 from core import telemetry
 from core.errors import OcelotError
@@ -56,8 +56,9 @@ class Envelope:
                 headers.extend(h for h in _HEADERS if h[0] not in present)
                 headers.append((b"x-request-id", request_id.encode()))
                 if (use := scope.get(USE)) is not None:
-                    headers.extend(use.fields())
-                    use.answered(status)
+                    headers += use.fields()
+                    if READ in scope:
+                        use.answered(status)
             await send(message)
             complete = message["type"] == "http.response.body" and not message.get("more_body", False)
 

@@ -9,6 +9,7 @@ from pydantic import BaseModel
 from api.problems import MEDIA_TYPE, TITLES
 from api.schemas.access import TokenErrorOut, TokenIn
 from api.schemas.catalogue import CatalogueIn
+from api.schemas.erasures import ErasureIn
 from api.schemas.events import BulkEventIn, EventIn, Problem
 from api.schemas.facets import FacetsIn
 from api.schemas.holds import HoldIn, ReleaseIn
@@ -139,6 +140,7 @@ _BODIES: Final[tuple[type[BaseModel], ...]] = (
     EventIn,
     BulkEventIn,
     CatalogueIn,
+    ErasureIn,
     ChosenIn,
     DiscardIn,
     ExportIn,

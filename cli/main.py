@@ -5,6 +5,7 @@ from __future__ import annotations
 import typer
 
 from cli import keys, stack, tenants
+from cli.erase_command import erase_command
 from cli.import_command import import_command
 from cli.parked import parked
 from cli.quarantine import quarantine
@@ -38,6 +39,7 @@ app.command("search")(search_command)
 app.command("reindex")(reindex_command)
 app.add_typer(retention, name="retention")
 app.command("reconcile")(reconcile_command)
+app.command("erase")(erase_command)
 app.command("tail")(tail_command)
 app.command("usage")(usage)
 app.command("import")(import_command)

@@ -33,7 +33,7 @@ def delete_tenant(
     async def asked(backends: Backends) -> Tombstone:
         tenant = await _tenant(backends, tenant_id)
         scope = None if tenant.status is TenantStatus.DELETING else for_system(tenant.id, "delete")
-        return await deletion.ask(backends, tenant, scope, "operator", settings.job_keep)
+        return await deletion.ask(backends, tenant, scope, operator.actor(), settings.job_keep)
 
     if dry_run:
         _print(operator.with_backends(shown) | {"dry_run": True})

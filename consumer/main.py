@@ -11,6 +11,7 @@ from typing import Any
 
 from consumer.health import HealthServer
 from consumer.jobs.deletion import TenantDeletion
+from consumer.jobs.erasure import TOMBSTONE_DAYS, Erasure
 from consumer.jobs.expiry import Expiry
 from consumer.jobs.export import ExportHandler
 from consumer.jobs.frontier import Frontier
@@ -25,10 +26,10 @@ from consumer.jobs.runner import LEASE_SECONDS, Handler, JobRunner
 from consumer.jobs.schedule import every
 from consumer.loop import Loop
 from consumer.pipeline import Pipeline
-from core import telemetry
+from core import instant, telemetry
 from core.archiving.files import SegmentFiles
 from core.export.source import Source
-from core.jobs import EXPORT, RECONCILE, REINDEX, RESTORE, RETENTION, TENANT_DELETION
+from core.jobs import ERASURE, EXPORT, RECONCILE, REINDEX, RESTORE, RETENTION, TENANT_DELETION
 from core.settings import BadSettings, Settings, load
 from core.snapshots import Snapshots
 from core.tombstones import TombstoneSource
@@ -104,6 +105,7 @@ def _handlers(settings: Settings, backends: Backends, snapshots: Snapshots) -> d
         RECONCILE: Reconcile(backends.control, backends.store, backends.index, backends.ledger),
         REINDEX: Reindex(backends.jobs, backends.control, backends.store, backends.index, backends.ledger),
         TENANT_DELETION: TenantDeletion(backends),
+        ERASURE: Erasure(backends, SegmentFiles(backends.archive, settings.archive_level)),
     }
 
 
@@ -114,6 +116,7 @@ def _jobs(
     yield every(2.0, drain.run)
     yield every(2.0, runner.poll)
     yield every(60.0, runner.sweep)
+    yield every(3600.0, lambda: backends.tombstones.expire(instant.now_us() - TOMBSTONE_DAYS * 86_400_000_000))
     yield every(1.0, Frontier(backends.ledger, backends.queue).run)
     if settings.retention_every and settings.archive_url is not None:
         expiry = Expiry(backends.control, backends.store, backends.segments, backends.jobs, keep=settings.job_keep)

@@ -17,6 +17,7 @@ from core.tenant import TenantScope
 EXPORT: Final = "export"
 REINDEX: Final = "reindex"
 TENANT_DELETION: Final = "tenant_deletion"
+ERASURE: Final = "erasure"
 RECONCILE: Final = "reconcile"
 RETENTION: Final = "retention"
 RESTORE: Final = "restore"
@@ -27,6 +28,7 @@ NEEDS: Final[dict[str, Permission]] = {
     RETENTION: Permission.MANAGE,
     RESTORE: Permission.MANAGE,
     TENANT_DELETION: Permission.PLATFORM,
+    ERASURE: Permission.MANAGE,
 }
 """Each kind of job, and what a caller must hold to start one, run it again or cancel it."""
 

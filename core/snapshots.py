@@ -10,7 +10,7 @@ from typing import Final
 
 from core.errors import OcelotError
 from core.ports import AccessSnapshot, Control
-from core.tenant import Tenant
+from core.tenant import Tenant, TenantStatus
 from core.tenant_settings import UNLIMITED, Quotas
 
 log = logging.getLogger(__name__)
@@ -66,6 +66,13 @@ class Snapshots:
         if tenant_id not in snapshot.tenants:
             snapshot = await self._read_since(asked)
         return snapshot.tenants.get(tenant_id)
+
+    def is_gone(self, tenant_id: str) -> bool:
+        """Whether a tenant is being deleted, or was; False before the first reading."""
+        if self.newest is None:
+            return False
+        tenant = self.newest.tenants.get(tenant_id)
+        return tenant is None or tenant.status is TenantStatus.DELETING
 
     def quotas(self, tenant_id: str) -> Quotas:
         """A tenant's quotas, as far as is known without a read."""

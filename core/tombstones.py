@@ -48,12 +48,12 @@ class Buried:
         return [record.tenant_id for record in records if record.tenant_id in self.tenants]
 
     def covers(self, row: StoreRow) -> bool:
-        """Whether the event is of a person who was erased after it was accepted."""
+        """Whether the event is of a person who was erased after it was accepted, and not of the service's own."""
         if row.received_at >= self._until.get(row.tenant_id, 0):
             return False  # so it is with nearly every event: none but a late one is older than the last erasing
         user_id = row.named.get("user_id")
         if str(row.named.get("action")).startswith(OWN):
-            return False  # who read what is no matter for those whom it names: see the access audit
+            return False  # who may erase could else remove the record of what they did: see the access audit
         return isinstance(user_id, str) and any(
             person.covers(user_id, row.received_at) for person in self._persons[row.tenant_id]
         )

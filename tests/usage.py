@@ -46,17 +46,6 @@ class MemoryUsage:
         }
         return [DayUsage(day, found[day]) for day in sorted(found)]
 
-    async def forget(self, scope: TenantScope) -> int:
-        self._try()
-        accounts = [account for account in self._parts if account[0] == scope.tenant_id]
-        keys = [key for key, (tenant_id, _) in self._quotas.items() if tenant_id == scope.tenant_id]
-        for account in accounts:
-            del self._parts[account]
-            self._shared_at.pop(account, None)
-        for key in keys:
-            del self._quotas[key]
-        return len(accounts) + len(keys)
-
     async def beat(self, process: str, beat: int) -> dict[str, int]:
         self._try()
         self._beats[process] = beat

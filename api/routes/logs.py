@@ -34,7 +34,7 @@ from core.bulk import Bulk
 from core.errors import FieldError, Invalid, InvalidEvent, InvalidQuery, NotFound, OcelotError, Unavailable
 from core.event_faults import no_utf8
 from core.ingest import ItemResult
-from core.limits import Use
+from core.limits import BulkUse
 from core.ports import Stored
 
 router = APIRouter(prefix="/logs", tags=["logs"])
@@ -88,11 +88,11 @@ async def send_event(request: Request) -> Response:
         _require_json(request)
         body = await bodies.unpacked(request, state.settings.max_body_bytes)
         key = _key(request)
-        use.take(1, len(body))
+        taken = use.take(1, len(body))
         try:
             result = await _taken(state, access, body, key)
         except Exception as error:
-            use.give_back()
+            use.give_back(taken, 1, len(body))
             if isinstance(error, OcelotError):
                 telemetry.EVENTS.labels("retry" if isinstance(error, Unavailable) else "refused").inc()
             raise
@@ -136,14 +136,13 @@ async def send_events(request: Request) -> Response:
         form = bodies.form_of(request)
         body = await bodies.unpacked(request, state.settings.max_body_bytes)
         bulk = Bulk(body, form, bodies.is_utf8(body))
+        used = BulkUse(use, len(body))
         try:
-            results = await state.ingest.many(
-                access.scope, access.tenant, bulk, lambda events: use.take(events, len(body))
-            )
+            results = await state.ingest.many(access.scope, access.tenant, bulk, used.take)
         except Exception:
-            use.give_back()
+            used.give_all_back()
             raise
-        _give_back(use, bulk, results)
+        _give_back(used, bulk, results)
     return _bulk_answer(results)
 
 
@@ -213,14 +212,14 @@ def _require_json(request: Request) -> None:
         raise Invalid("Content-Type must be application/json", code="unsupported_media_type")
 
 
-def _give_back(use: Use, bulk: Bulk, results: list[ItemResult]) -> None:
+def _give_back(used: BulkUse, bulk: Bulk, results: list[ItemResult]) -> None:
     """Return the use of the events that were not accepted."""
     left_out = [result.index for result in results if result.status in ("refused", "retry")]
     if len(left_out) == len(results):
-        use.give_back()
+        used.give_all_back()
     elif left_out:
         items = bulk.items()
-        use.give_back(len(left_out), sum(len(items[place]) for place in left_out))
+        used.give_back(len(left_out), sum(len(items[place]) for place in left_out))
 
 
 def _bulk_answer(results: list[ItemResult]) -> Response:

@@ -19,7 +19,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
-from consumer.jobs.runner import MAX_ATTEMPTS, Work
+from consumer.jobs.runner import MAX_ATTEMPTS, Later, Work
 from core import deletion, instant
 from core.errors import Conflict, NotFound, OcelotError, Unavailable
 from core.jobs import Job, Json, Progress
@@ -34,6 +34,7 @@ for the reading, and the deadlines of an insert, a bulk and a receipt."""
 DRAIN_WAIT: Final = 60.0
 """Seconds for which one attempt waits for the queue; meanwhile it keeps other jobs from running."""
 _POLL: Final = 0.25
+_TURN_SECONDS: Final = 5.0
 _BATCH: Final = 2000
 _SAVE_SECONDS: Final = 2.0
 _ROUNDS: Final = 5
@@ -51,7 +52,7 @@ class Pace:
 async def drained(ledger: Ledger, tenant_id: str, through: int, wait: float) -> int | None:
     """Up to when (microseconds) all accepted events of the tenant have come out of the queue, `through` or later.
 
-    None: nothing was ever sealed. Raises `Unavailable` when it is not so after `wait` seconds.
+    None: nothing was ever sealed. Raises `Later` when it is not so after `wait` seconds, and is to be asked again.
     """
     deadline = time.monotonic() + wait
     while True:
@@ -59,7 +60,7 @@ async def drained(ledger: Ledger, tenant_id: str, through: int, wait: float) -> 
         if reached is None or reached >= through:
             return reached
         if time.monotonic() >= deadline:
-            raise Unavailable("queue", "the queue is not drained yet past the moment of the deletion")
+            raise Later(_TURN_SECONDS, "the queue is not drained yet past the moment of the deletion")
         await asyncio.sleep(_POLL)
 
 

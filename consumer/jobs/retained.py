@@ -12,7 +12,7 @@ from consumer.jobs.runner import Later, Work
 from core.archiving.files import SegmentFiles
 from core.errors import Forbidden
 from core.holds import Held, Holds, held_in
-from core.jobs import RESTORE, RETENTION, Job, Jobs, JobState
+from core.jobs import ERASURE, RESTORE, RETENTION, Job, Jobs, JobState
 from core.ports import Account, Accounts, Control, EventIndex, EventStore, Ledger, Stored, Tally
 from core.ports.accounts import SECOND
 from core.segments import Segment, Segments, SegmentState
@@ -23,8 +23,6 @@ BATCH: Final = 1000
 _TURN_SECONDS: Final = 5.0
 _REBUILD_SECONDS: Final = 30.0
 _LOOK: Final = 100
-ERASURE: Final = "erasure"
-"""The kind of job that rewrites segments; it waits for retention and restoring before it begins."""
 
 
 @dataclass(frozen=True, slots=True)

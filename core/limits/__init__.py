@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from core.limits.limiter import Limiter, Use
+from core.limits.limiter import Limiter
 from core.limits.sharing import Sharing
+from core.limits.use import BulkUse, Use
 
-__all__ = ["Limiter", "Sharing", "Use"]
+__all__ = ["BulkUse", "Limiter", "Sharing", "Use"]

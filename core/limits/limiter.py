@@ -13,9 +13,9 @@ from math import ceil
 from typing import Final
 
 from core import telemetry
-from core.access import Permission
 from core.errors import QuotaExceeded
-from core.limits.meter import DAY, READS, Meter, Tally
+from core.limits.meter import DAY, Hint, Meter, Tally, Triple
+from core.limits.use import Fields, Use
 from core.ports.usage import Part
 from core.tenant import Tenant
 from core.tenant_settings import UNLIMITED, Quotas
@@ -24,13 +24,7 @@ STALE_AFTER: Final = 2.0
 """Seconds after which what a process knows of the others is too old: then it takes its share alone."""
 IDLE: Final = 120.0
 """Seconds after which a meter that nobody uses is dropped: its buckets are full by then."""
-_ONE: Final = (1, 0, 0)
 _EVER: Final = 1 << 62
-# What bills as a read.
-_READING: Final = frozenset({Permission.READ, Permission.VIEW})
-# Whoever manages a tenant is let in with its quotas used up: to revoke the key that does it, say.
-_EXEMPT: Final = frozenset({Permission.MANAGE, Permission.PLATFORM})
-Fields = list[tuple[bytes, bytes]]
 
 
 class Limiter:
@@ -44,34 +38,39 @@ class Limiter:
         """By the subject of a key's tokens."""
         self.quotas_of: Callable[[str], Quotas] = lambda tenant_id: UNLIMITED
         """The quotas of a tenant that only others have served so far."""
-        self._clock = clock
+        self.is_gone: Callable[[str], bool] = lambda tenant_id: False
+        """Whether a tenant is being deleted: what it used is nobody's to know any more."""
+        self.clock = clock
         self._wall = wall
         self._tenants: dict[str, Meter] = {}
         self._keys: dict[tuple[str, str], Meter] = {}
+        self._uses: dict[str, Use] = {}
         self._closed: list[tuple[Meter, Tally, float]] = []
         """Of days that are over: requests under way may still give back."""
         self._numbers = count()
         self._share = self._alone = 1.0
         self._synced_at = clock()
+        self._drops_at = 0.0
         self._day = 0
         self._day_ends = 0.0
         self._roll()
 
-    def use(self, tenant: Tenant, actor: str, permission: Permission) -> Use:
-        """What a request is about to use; `enter` lets it in."""
-        now = self._clock()
+    def use(self, tenant: Tenant, actor: str) -> Use:
+        """What a request is about to use; its `enter` lets it in."""
         if self._wall() >= self._day_ends:
             self._roll()
-        meter = self._tenants.get(tenant.id)
-        if meter is None:
-            meter = self._tenants[tenant.id] = Meter(tenant.id, "", self._tally(), now)
+        use = self._uses.get(tenant.id)
+        if use is None:
+            meter = self._tenants.get(tenant.id)
+            if meter is None:
+                meter = self._tenants[tenant.id] = Meter(tenant.id, "", self._tally(), self.clock())
+            use = self._uses[tenant.id] = Use(self, (meter,))
+        meter = use.meters[0]
         if meter.quotas is not tenant.quotas:
-            meter.adopt(tenant.quotas, now)
-        meter.used_at = now
-        meters: tuple[Meter, ...] = (meter,)
+            meter.adopt(tenant.quotas, self.clock())
         if self.key_quotas and (quotas := self.key_quotas.get(actor)) is not None:
-            meters = (meter, self._key_meter(tenant.id, actor, quotas, now))
-        return Use(self, meters, permission)
+            return Use(self, (meter, self._key_meter(tenant.id, actor, quotas)))
+        return use
 
     def set_key_quotas(self, subject: str, quotas: Quotas) -> None:
         """Go by these quotas of a key from now on."""
@@ -82,40 +81,65 @@ class Limiter:
         """The part of each quota that is this process's to use up: all of it while it knows what the others do."""
         return self._share if now - self._synced_at <= STALE_AFTER else self._alone
 
-    def check(self, meters: Iterable[Meter], amounts: tuple[int, int, int]) -> None:
-        """Raise `QuotaExceeded` unless each meter has room."""
-        now = self._clock()
-        share = self.share(now)
+    def take(self, meters: tuple[Meter, ...], amounts: Triple) -> None:
+        """Take from each meter, or raise `QuotaExceeded` and take from none."""
+        now = self.clock()
+        requests, events, size = amounts
+        for meter in meters:
+            room = meter.room
+            if now >= meter.room_until or room[0] < requests or room[1] < events or room[2] < size:
+                self.check(meters, amounts)
+                break
+        for meter in meters:
+            meter.take(amounts)
+
+    def check(self, meters: tuple[Meter, ...], amounts: Triple) -> None:
+        """Raise `QuotaExceeded` unless each meter has room, by a new look at it."""
+        share = self.look(meters)
         midnight = self._day_ends - self._wall()
-        lacking = [lack for meter in meters for lack in meter.lacking(amounts, now, share, midnight)]
+        lacking = [lack for meter in meters for lack in meter.lacking(amounts, share, midnight)]
         if lacking:
             wait, policy, message = max(lacking)
             telemetry.QUOTA_REFUSALS.labels(policy).inc()
             raise QuotaExceeded([name for _, name, _ in lacking], message, max(1, ceil(wait)))
 
-    def fields(self, meters: Iterable[Meter]) -> Fields:
-        """`RateLimit-Policy` with every quota, `RateLimit` with the one of which least is left; [] without quotas."""
-        limited = [meter for meter in meters if meter.policies]
-        if not limited:
-            return []
-        now = self._clock()
+    def look(self, meters: tuple[Meter, ...]) -> float:
+        """See what is left in each meter now; the share that this goes by."""
+        now = self.clock()
         share = self.share(now)
-        midnight = self._day_ends - self._wall()
-        _, name, left, seconds = min(meter.tightest(now, share, midnight) for meter in limited)
-        policies = b", ".join(meter.policies for meter in limited)
-        return [(b"ratelimit-policy", policies), (b"ratelimit", f'"{name}";r={left};t={seconds}'.encode())]
+        for meter in meters:
+            meter.look(now, share)
+        return share
+
+    def hint(self, meter: Meter) -> Hint:
+        """The tightest quota of a meter, by its last look."""
+        return meter.tightest(self.share(self.clock()), self._day_ends - self._wall())
+
+    def fields(self, meters: tuple[Meter, ...]) -> Fields:
+        """`RateLimit-Policy` with every quota, `RateLimit` with the one of which least is left."""
+        limited = [meter for meter in meters if meter.is_limited]
+        hint, meter = min(((self.hint(each), each) for each in limited), key=lambda found: found[0].left)
+        policies = b", ".join(each.policies[1] for each in limited)
+        return [(b"ratelimit-policy", policies), (b"ratelimit", hint.text(meter.counts))]
 
     # What the processes tell each other: see `core.limits.sharing`.
 
     def dirty(self, *, limited: bool) -> list[tuple[Meter, Tally]]:
         """The tallies that have changed since they were recorded, of meters with quotas or of those without."""
-        now = self._clock()
+        now = self.clock()
         if self._wall() >= self._day_ends:
             self._roll()
-        self._drop_idle(now)
+        if now >= self._drops_at:
+            self._drops_at = now + IDLE / 10
+            self._drop_idle(now)
         current = [(meter, meter.tally) for meter in self._meters()]
         closed = [(meter, tally) for meter, tally, _ in self._closed]
-        return [(meter, tally) for meter, tally in current + closed if meter.is_limited is limited and tally.is_dirty]
+        found = [(meter, tally) for meter, tally in current + closed if meter.is_limited is limited and tally.is_dirty]
+        for meter, tally in found:
+            meter.used_at = now
+            if self.is_gone(meter.tenant_id):
+                tally.recorded = (tally.counts[0], tally.counts[1], tally.counts[2], tally.counts[3])
+        return [(meter, tally) for meter, tally in found if tally.is_dirty]
 
     def parts(self, dirty: Iterable[tuple[Meter, Tally]]) -> list[Part]:
         at = int(self._wall() * 1_000_000)
@@ -131,7 +155,7 @@ class Limiter:
 
     def learn(self, parts: Iterable[Part], stale_before: int, capped: Callable[[str], bool]) -> None:
         """Take note of other processes' parts; `capped` tells of a process whether it had been out of reach."""
-        now = self._clock()
+        now = self.clock()
         own = f"{self.process}-"
         for part in parts:
             if (meter := self._known(part, now)) is None:
@@ -154,18 +178,17 @@ class Limiter:
         found = self._keys.get(name) if part.key else self._tenants.get(part.tenant_id)
         if found is None and quotas is not None and quotas != UNLIMITED:
             if part.key:
-                return self._key_meter(part.tenant_id, part.key, quotas, now)
+                return self._key_meter(part.tenant_id, part.key, quotas)
             found = self._tenants[part.tenant_id] = Meter(part.tenant_id, "", self._tally(), now)
             found.adopt(quotas, now)
         return found
 
-    def _key_meter(self, tenant_id: str, key: str, quotas: Quotas, now: float) -> Meter:
+    def _key_meter(self, tenant_id: str, key: str, quotas: Quotas) -> Meter:
         meter = self._keys.get((tenant_id, key))
         if meter is None:
-            meter = self._keys[tenant_id, key] = Meter(tenant_id, key, self._tally(), now)
+            meter = self._keys[tenant_id, key] = Meter(tenant_id, key, self._tally(), self.clock())
         if meter.quotas is not quotas:
-            meter.adopt(quotas, now)
-        meter.used_at = now
+            meter.adopt(quotas, self.clock())
         return meter
 
     def _meters(self) -> Iterator[Meter]:
@@ -180,88 +203,20 @@ class Limiter:
         """Begin the day that it is by now."""
         self._day = int(self._wall() // DAY)
         self._day_ends = (self._day + 1.0) * DAY
-        now = self._clock()
+        now = self.clock()
         for meter in self._meters():
             self._closed.append((meter, meter.tally, now))
-            meter.roll(self._tally())
+            meter.roll(self._tally(), now)
 
     def _drop_idle(self, now: float) -> None:
         self._closed = [each for each in self._closed if each[1].is_dirty or now - each[2] < IDLE]
         for name in [name for name, meter in self._tenants.items() if _is_idle(meter, now)]:
             del self._tenants[name]
+            self._uses.pop(name, None)
         for key in [key for key, meter in self._keys.items() if _is_idle(meter, now)]:
             del self._keys[key]
 
 
 def _is_idle(meter: Meter, now: float) -> bool:
     """Whether nothing is lost with the meter: all is recorded and paid, and no day's count has to be known again."""
-    return (
-        now - meter.used_at > IDLE
-        and not (meter.tally.is_dirty or meter.day_quotas)
-        and not any(bucket.wait(bucket.rate, now, 1.0) for bucket in meter.buckets)
-    )
-
-
-class Use:
-    """What one request uses."""
-
-    __slots__ = ("_entered", "_limiter", "_meters", "_permission", "_taken", "_tallies")
-
-    def __init__(self, limiter: Limiter, meters: tuple[Meter, ...], permission: Permission) -> None:
-        self._limiter = limiter
-        self._meters = meters
-        self._permission = permission
-        self._taken = (0, 0)
-        self._entered: tuple[Tally, ...] = ()
-        self._tallies: tuple[Tally, ...] = ()
-
-    def enter(self) -> None:
-        """Let the request in, or raise `QuotaExceeded`."""
-        if self._permission not in _EXEMPT:
-            self._take(_ONE)
-            self._entered = tuple([meter.tally for meter in self._meters])
-
-    @property
-    def is_limited(self) -> bool:
-        return len(self._meters) > 1 or self._meters[0].policies != b""
-
-    def check(self, amounts: tuple[int, int, int] = (0, 1, 1)) -> None:
-        """Raise `QuotaExceeded` when there is no room for so much (by measure); least of all for any event."""
-        try:
-            self._limiter.check(self._meters, amounts)
-        except QuotaExceeded:
-            # Nothing of a refused request counts, not even that it was one.
-            self._give_back(self._entered, _ONE)
-            self._entered = ()
-            raise
-
-    def take(self, events: int, size: int) -> None:
-        """Use so much for what is about to be sent, once a request, or raise `QuotaExceeded` and use nothing."""
-        self._take((0, events, size))
-        self._taken = events, size
-        self._tallies = tuple([meter.tally for meter in self._meters])
-
-    def give_back(self, events: int | None = None, size: int | None = None) -> None:
-        """Of what was taken, so much was not accepted after all; by default nothing was."""
-        events, size = self._taken[0] if events is None else events, self._taken[1] if size is None else size
-        self._give_back(self._tallies, (0, events, size))
-
-    def answered(self, status: int) -> None:
-        """Count a read that was answered."""
-        if self._permission in _READING and status < 400:
-            for meter in self._meters:
-                meter.tally.counts[READS] += 1
-
-    def fields(self) -> Fields:
-        """The header fields of the answer."""
-        return self._limiter.fields(self._meters) if self.is_limited else []
-
-    def _give_back(self, tallies: tuple[Tally, ...], amounts: tuple[int, int, int]) -> None:
-        for meter, tally in zip(self._meters, tallies, strict=False):
-            meter.give_back(tally, amounts)
-
-    def _take(self, amounts: tuple[int, int, int]) -> None:
-        if self.is_limited:
-            self.check(amounts)
-        for meter in self._meters:
-            meter.take(amounts)
+    return now - meter.used_at > IDLE and not (meter.tally.is_dirty or meter.day_quotas) and meter.is_full(now)

@@ -5,22 +5,30 @@ Times are monotonic seconds, but for `at` and the days.
 
 from __future__ import annotations
 
-from math import ceil
+from math import ceil, inf
 from typing import Final, TypeAlias
 
 from core.ports.usage import Amounts, Part
 from core.tenant_settings import UNLIMITED, Quotas
 
 READS: Final = 3
+_POLICIES: Final = b"ratelimit-policy"
 MEASURES: Final = ("requests", "events", "bytes")
 _UNITS: Final = ("", ';qu="events"', ';qu="content-bytes"')
 DAY: Final = 86_400
+ROOM: Final = 0.05
+"""Seconds for which a look at the quotas is good: until then requests are taken out of the room that it found."""
 MOST_UNSEEN: Final = 7
 """Seconds' worth of a quota: more than a process in reach takes between two sights of it (docs/limits.md)."""
 MOST_AWAY: Final = 5
 """The same of a process that was out of reach, before it went by shares."""
 # What rounding may take from a full bucket; it is never worth a unit.
 _ROUNDING: Final = 1e-6
+
+Triple: TypeAlias = tuple[int, int, int]
+"""Requests, events and bytes."""
+Lack: TypeAlias = tuple[float, str, str]
+"""Seconds until a quota has room, its name, and what it says."""
 
 
 class Tally:
@@ -46,38 +54,41 @@ class Bucket:
     bucket, which a full one lets through.
     """
 
-    __slots__ = ("at", "level", "measure", "rate")
+    __slots__ = ("level", "measure", "rate")
 
-    def __init__(self, measure: int, rate: int, now: float) -> None:
+    def __init__(self, measure: int, rate: int) -> None:
         self.measure = measure
         self.rate = rate
         self.level = float(rate)
-        self.at = now
 
-    def wait(self, amount: int, now: float, share: float) -> float:
-        """Seconds until `amount` may be taken; 0.0: now. `share` is the part of the rate that is this process's."""
+    def fill(self, seconds: float, share: float) -> None:
+        """Let so much time pass. `share` is the part of the rate, and of the bucket, that is this process's."""
+        rate = self.rate * share
+        level = self.level + seconds * rate
+        self.level = level if level < rate else rate
+
+    def wait(self, amount: int, share: float) -> float:
+        """Seconds until `amount` may be taken; 0.0: now."""
         rate = self.rate * share
         if not rate:
             return float(DAY)
-        level = self.level + (now - self.at) * rate
-        if level > rate:
-            level = rate
-        self.level = level
-        self.at = now
         need = amount if amount < rate else rate
-        return 0.0 if level + _ROUNDING >= need else (need - level) / rate
+        return 0.0 if self.level + _ROUNDING >= need else (need - self.level) / rate
 
 
 class Meter:
     """The quotas of one tenant, or of one key if `key` is not "", and what is left of them.
+
+    What is taken is counted in `tally`, and out of `room`: what each measure had left at the last look, good until
+    `room_until`. The buckets learn of it at the next look, by what the counts have grown since `base`.
 
     `others` is what other processes have counted of the day, as far as is known; `seen` by day and part. `synced` is
     what of our own they can know. `is_new` until it was compared with the others' for the first time.
     """
 
     __slots__ = (
-        "buckets", "day_quotas", "is_new", "key", "kind", "others", "policies", "quotas", "seen", "synced", "tally",
-        "tenant_id", "used_at",
+        "base", "buckets", "counts", "day_quotas", "filled_at", "hint", "is_limited", "is_new", "key", "kind", "others",
+        "policies", "quotas", "room", "room_until", "seen", "synced", "tally", "tenant_id", "used_at",
     )  # fmt: skip
 
     def __init__(self, tenant_id: str, key: str, tally: Tally, now: float) -> None:
@@ -85,13 +96,20 @@ class Meter:
         self.key = key
         self.kind = "key" if key else "tenant"
         self.tally = tally
+        self.counts = tally.counts
         self.quotas = UNLIMITED
+        self.is_limited = False
         self.buckets: list[Bucket] = []
         self.day_quotas: list[tuple[int, int]] = []
-        self.policies = b""
+        self.policies = _POLICIES, b""
+        self.room = [inf, inf, inf]
+        self.room_until = 0.0
+        self.filled_at = now
+        self.base = (0, 0, 0)
         self.others = [0, 0, 0, 0]
         self.synced = (0, 0, 0, 0)
         self.seen: dict[tuple[int, str], tuple[int, int, int, int]] = {}
+        self.hint: Hint | None = None
         self.is_new = True
         self.used_at = now
 
@@ -100,6 +118,7 @@ class Meter:
         if quotas == self.quotas:
             self.quotas = quotas
             return
+        self._settle(now, 1.0)
         if not self.is_limited:
             self.is_new = True
         self.quotas = quotas
@@ -108,61 +127,74 @@ class Meter:
         for measure, name in enumerate(MEASURES):
             rate, most = getattr(quotas, f"{name}_per_second"), getattr(quotas, f"{name}_per_day")
             if rate is not None:
-                self.buckets.append(kept.get((measure, rate)) or Bucket(measure, rate, now))
+                self.buckets.append(kept.get((measure, rate)) or Bucket(measure, rate))
                 policies.append(f'"{self.kind}-{name}-second";q={rate};w=1{_UNITS[measure]}')
             if most is not None:
                 self.day_quotas.append((measure, most))
                 policies.append(f'"{self.kind}-{name}-day";q={most};w={DAY}{_UNITS[measure]}')
-        self.policies = ", ".join(policies).encode()
+        self.policies = _POLICIES, ", ".join(policies).encode()
+        self.is_limited = bool(policies)
 
-    @property
-    def is_limited(self) -> bool:
-        return bool(self.buckets or self.day_quotas)
+    def look(self, now: float, share: float) -> None:
+        """See what is left of each measure."""
+        self._settle(now, share)
+        room = [inf, inf, inf]
+        for bucket in self.buckets:
+            room[bucket.measure] = bucket.level
+        for measure, most in self.day_quotas:
+            left = self._allowed(measure, most, share) - self.counts[measure]
+            if left < room[measure]:
+                room[measure] = left
+        self.room = room
+        self.room_until = now + ROOM
 
-    def lacking(self, amounts: tuple[int, int, int], now: float, share: float, midnight: float) -> list[Lack]:
-        """The quotas that have no room for the amounts. `midnight`: seconds until the day ends."""
+    def lacking(self, amounts: Triple, share: float, midnight: float) -> list[Lack]:
+        """The quotas that have no room for the amounts, by the last look. `midnight`: seconds until the day ends."""
         found = []
         for bucket in self.buckets:
             amount = amounts[bucket.measure]
-            if amount and (wait := bucket.wait(amount, now, share)) > 0.0:
+            if amount and (wait := bucket.wait(amount, share)) > 0.0:
                 found.append(self._lack(bucket.measure, "second", wait))
         for measure, most in self.day_quotas:
             amount = amounts[measure]
-            if amount and self.tally.counts[measure] + amount > self._allowed(measure, most, share):
+            if amount and self.counts[measure] + amount > self._allowed(measure, most, share):
                 found.append(self._lack(measure, "day", midnight))
         return found
 
-    def take(self, amounts: tuple[int, int, int]) -> None:
+    def take(self, amounts: Triple) -> None:
         """Count the amounts, whether there is room for them or not."""
-        counts = self.tally.counts
-        counts[0] += amounts[0]
-        counts[1] += amounts[1]
-        counts[2] += amounts[2]
-        for bucket in self.buckets:
-            bucket.level -= amounts[bucket.measure]
+        counts, room = self.counts, self.room
+        for measure, amount in enumerate(amounts):
+            counts[measure] += amount
+            room[measure] -= amount
 
-    def give_back(self, tally: Tally, amounts: tuple[int, int, int]) -> None:
+    def give_back(self, tally: Tally, amounts: Triple) -> None:
         """Undo a part of a `take` that was counted in `tally`."""
         for measure, amount in enumerate(amounts):
             tally.counts[measure] -= amount
-        for bucket in self.buckets:
-            bucket.level += amounts[bucket.measure]
+            self.room[measure] += amount
+        if tally is not self.tally:
+            for bucket in self.buckets:
+                bucket.level += amounts[bucket.measure]
 
-    def tightest(self, now: float, share: float, midnight: float) -> tuple[float, str, int, int]:
-        """The quota of which least is left: (the part that is left, its name, how much, seconds until it is more)."""
-        found = (2.0, "", 0, 0)
+    def tightest(self, share: float, midnight: float) -> Hint:
+        """The quota of which least is left, by the last look."""
+        if self.hint is not None:
+            return self.hint
+        found, name, amount, wait, of = 2.0, "", 0.0, 0.0, 0
         for bucket in self.buckets:
-            wait = bucket.wait(1, now, share)
-            left = bucket.level / bucket.rate if bucket.rate else 0.0
-            if left < found[0]:
-                name = f"{self.kind}-{MEASURES[bucket.measure]}-second"
-                found = (left, name, max(0, int(bucket.level + _ROUNDING)), max(1, ceil(wait)))
+            left = bucket.level / (bucket.rate or 1)
+            if left < found:
+                found, amount, of = left, bucket.level + _ROUNDING, bucket.measure
+                name, wait = f"{self.kind}-{MEASURES[of]}-second", bucket.wait(1, share)
         for measure, most in self.day_quotas:
-            rest = self._allowed(measure, most, share) - self.tally.counts[measure]
-            left = rest / most if most else 0.0
-            if left < found[0]:
-                found = (left, f"{self.kind}-{MEASURES[measure]}-day", max(0, int(rest)), max(1, ceil(midnight)))
-        return found
+            rest = self._allowed(measure, most, share) - self.counts[measure]
+            left = rest / (most or 1)
+            if left < found:
+                found, amount, of, wait = left, rest, measure, midnight
+                name = f"{self.kind}-{MEASURES[measure]}-day"
+        self.hint = hint = Hint(found, name, amount, max(1, ceil(wait)), of, self.counts[of])
+        return hint
 
     def learn(self, part: Part, stale_before: int, *, capped: bool) -> None:
         """Take note of what another process has counted so far.
@@ -173,7 +205,10 @@ class Meter:
         amounts = (part.amounts.requests, part.amounts.events, part.amounts.bytes, part.amounts.reads)
         name = (part.day, part.name)
         known = self.seen.get(name)
+        if known == amounts:
+            return
         self.seen[name] = amounts
+        self.room_until = 0.0
         before = known or (0, 0, 0, 0)
         if part.day == self.tally.day:
             for measure, amount in enumerate(amounts):
@@ -188,15 +223,35 @@ class Meter:
             if self.is_new and bucket.level < 0:
                 bucket.level = 0.0  # nothing was taken here: what others took before is no debt of ours
 
-    def roll(self, tally: Tally) -> None:
+    def roll(self, tally: Tally, now: float) -> None:
         """A new day begins; what others took at the end of the last one is still to be learned."""
+        self._settle(now, 1.0)
         self.seen = {name: amounts for name, amounts in self.seen.items() if name[0] == self.tally.day}
         self.tally = tally
+        self.counts = tally.counts
+        self.base = (0, 0, 0)
         self.others = [0, 0, 0, 0]
         self.synced = (0, 0, 0, 0)
 
+    def is_full(self, now: float) -> bool:
+        """Whether nothing is owed, nor missing from a bucket."""
+        self._settle(now, 1.0)
+        return not any(bucket.wait(bucket.rate, 1.0) for bucket in self.buckets)
+
     def part(self, tally: Tally, at: int) -> Part:
         return Part(self.tenant_id, self.key, tally.day, tally.name, Amounts(*tally.counts), at)
+
+    def _settle(self, now: float, share: float) -> None:
+        """Let the buckets know of what was taken since the last time, and of the time."""
+        requests, events, size, _ = self.counts
+        taken = requests - self.base[0], events - self.base[1], size - self.base[2]
+        for bucket in self.buckets:
+            bucket.level -= taken[bucket.measure]
+            bucket.fill(now - self.filled_at, share)
+        self.base = requests, events, size
+        self.filled_at = now
+        self.room_until = 0.0
+        self.hint = None
 
     def _allowed(self, measure: int, most: int, share: float) -> float:
         """Up to what this process may count. With a share, of what was left when the others knew of us last."""
@@ -212,5 +267,19 @@ class Meter:
         return wait, f"{self.kind}-{name}-{window}", f"this {self.kind} may use {most} {name} a {window}"
 
 
-Lack: TypeAlias = tuple[float, str, str]
-"""Seconds until a quota has room, its name, and what it says."""
+class Hint:
+    """The tightest quota of a meter: the part `left` of it, and how much that was when `count` was taken of it."""
+
+    __slots__ = ("_head", "_measure", "_tail", "_total", "left")
+
+    def __init__(self, left: float, name: str, much: float, seconds: int, measure: int, count: int) -> None:
+        self.left = left
+        self._measure = measure
+        self._total = int(much) + count
+        self._head = f'"{name}";r='
+        self._tail = f";t={seconds}"
+
+    def text(self, counts: list[int]) -> bytes:
+        """As the header field has it, by what was taken since."""
+        much = self._total - counts[self._measure]
+        return f"{self._head}{much if much > 0 else 0}{self._tail}".encode()

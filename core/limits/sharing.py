@@ -26,6 +26,8 @@ ROUND: Final = 1.0
 """Seconds from one round's start to the next."""
 ACCOUNT: Final = 5.0
 """Seconds between recordings of what nobody has to know at once: the usage of tenants without quotas."""
+KEY_ROUNDS: Final = 2
+"""Quotas of keys are read in every second round: they hold within 5 seconds of their change."""
 GONE_AFTER: Final = 60.0
 """Seconds of silence after which a process counts as ended."""
 _WINDOW_US: Final = 10 * 1_000_000
@@ -73,7 +75,9 @@ class Sharing:
         # The first time all of the day, for the quotas of days.
         since = self._read_from or wall_us - wall_us % (DAY * 1_000_000)
         parts = await self._usage.recent(min(since, wall_us - _WINDOW_US))
-        self._limiter.key_quotas = {f"key:{key}": found for key, found in (await self._usage.key_quotas()).items()}
+        if self._beat % KEY_ROUNDS == 1:
+            found = await self._usage.key_quotas()
+            self._limiter.key_quotas = {f"key:{key}": quotas for key, quotas in found.items()}
         was_away = self._round_at is not None and started - self._round_at > STALE_AFTER
         back = {name for name, peer in self._peers.items() if peer.is_back}
         self._limiter.learn(parts, wall_us - _WINDOW_US, lambda process: was_away or process in back)
@@ -111,7 +115,7 @@ class Sharing:
         """Tell the others that we live, and see which of them do."""
         self._beat += 1
         beats = await self._usage.beat(self._limiter.process, self._beat)
-        del beats[self._limiter.process]
+        beats.pop(self._limiter.process, None)  # another may just have taken us for gone
         self._peers = {name: peer for name, peer in self._peers.items() if name in beats}
         for name, beat in beats.items():
             peer = self._peers.setdefault(name, _Peer(beat, started))

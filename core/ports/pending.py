@@ -40,6 +40,9 @@ class Parking(Protocol):
     async def unindexed(self, tenant_id: str, start: int, end: int) -> int:
         """How many that are stored and that the index refuses have `start <= received_at < end`."""
 
+    async def of_tenant(self, tenant_id: str, *, after: str, limit: int) -> list[Parked]:
+        """The tenant's with the smallest ids past `after`."""
+
     async def get(self, parked_id: str) -> Parked | None: ...
 
     async def remove(self, parked_id: str, attempts: int | None = None) -> bool:

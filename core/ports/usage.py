@@ -72,7 +72,7 @@ class DayUsage:
 
 
 class Usage(Protocol):
-    """Usage by tenant and day, made of the parts that processes count."""
+    """Usage by tenant and day, made of the parts that processes count. With its tenant it is removed by `Purge`."""
 
     async def record(self, parts: Sequence[Part], *, shared: bool) -> None:
         """Keep each part in the place of what was kept under its name: recording again changes nothing.
@@ -88,9 +88,6 @@ class Usage(Protocol):
 
     async def days(self, scope: TenantScope, first: int, end: int) -> list[DayUsage]:
         """What the tenant used in the days from `first` up to `end`, not included; days without use are left out."""
-
-    async def forget(self, scope: TenantScope) -> int:
-        """Remove all of the tenant, its keys' quotas too; how many records that were."""
 
     async def beat(self, process: str, beat: int) -> dict[str, int]:
         """Say that the process is alive, and the last `beat` (which must grow) of every process that ever said so."""

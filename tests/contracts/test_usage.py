@@ -100,17 +100,6 @@ async def test_quotas_of_keys_are_set_by_their_own_tenant(usage: Usage) -> None:
     assert await usage.key_quotas() == {"ock_2": few}
 
 
-async def test_a_tenant_is_forgotten_whole_and_alone(usage: Usage) -> None:
-    await usage.record([PART, replace(PART, key="key:x"), replace(PART, tenant_id="acme0002")], shared=True)
-    await usage.set_key_quotas(SCOPE, "ock_1", Quotas(events_per_day=1))
-    await usage.set_key_quotas(OTHER, "ock_2", Quotas(events_per_day=1))
-    assert await usage.forget(SCOPE) == 3
-    assert await usage.forget(SCOPE) == 0
-    assert await usage.days(SCOPE, 0, DAY + 9) == []
-    assert [part.tenant_id for part in await usage.recent(0)] == ["acme0002"]
-    assert list(await usage.key_quotas()) == ["ock_2"]
-
-
 async def test_a_keys_account_is_dropped_after_a_week_and_a_tenants_stays(usage: Usage) -> None:
     if isinstance(usage, MemoryUsage):
         pytest.skip("it does not last that long")

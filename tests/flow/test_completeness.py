@@ -32,11 +32,11 @@ def totals(found: dict[str, Any]) -> dict[str, int]:
     return {name: sum(each[name] for each in found["intervals"]) for name in names}
 
 
-def settled(client: Client, state: str, timeout: float = 60) -> dict[str, Any]:
-    """The report once every interval with an event is closed and the whole has this state."""
+def settled(client: Client, to: str, state: str, timeout: float = 60) -> dict[str, Any]:
+    """The report up to a moment, once it is all closed and has this state: each report is an event itself."""
     deadline = time.monotonic() + timeout
     while True:
-        found = report(client)
+        found = report(client, to=to)
         is_open = any(each["state"] == "open" and each["accepted"] for each in found["intervals"])
         if found["state"] == state and not is_open:
             return found
@@ -50,11 +50,15 @@ def test_what_was_sent_is_counted_and_what_is_taken_away_is_named(running: Servi
     keyed = [{"action": "sent", "user_id": f"u{n}", "idempotency_key": f"k{n}"} for n in range(40)]
     ids = [item["id"] for item in tenant.post("/logs/bulk", json=keyed).json()["items"]]
     tenant.post("/logs/bulk", json=[*keyed[:5], {"action": "other", "idempotency_key": "k9"}])
-    tenant.complete()
-    found = settled(tenant, "agrees")
+    sent = instant.to_text(instant.now_us())
+    found = settled(tenant, sent, "agrees")
     figures = totals(found)
-    assert figures.pop("parked") + figures.pop("quarantined") == 1
-    assert figures == {"accepted": 46, "duplicates": 5, "due": 40, "stored": 40, "indexed": 40}
+    # Whatever of the access audit is among them was stored as well.
+    of_audit = figures["accepted"] - 46
+    assert figures == {
+        "accepted": 46 + of_audit, "duplicates": 5, "parked": 0, "quarantined": 1,
+        **dict.fromkeys(("due", "stored", "indexed"), 40 + of_audit),
+    }  # fmt: skip
     assert (found["gaps"], found["next_from"]) == ([], None)
 
     lost, left = ids[3:5], ids[20:22]
@@ -68,9 +72,9 @@ def test_what_was_sent_is_counted_and_what_is_taken_away_is_named(running: Servi
         return removed
 
     assert running.with_backends(unindex) == 2
-    [gap] = settled(tenant, "differs")["gaps"]
+    [gap] = settled(tenant, sent, "differs")["gaps"]
     assert (sorted(gap["not_indexed"]), sorted(gap["not_stored"])) == (sorted(lost), sorted(left))
-    assert [(each["due"], each["stored"]) for each in gap["envelopes"]] == [(40, 38)]
+    assert [each["due"] - each["stored"] for each in gap["envelopes"]] == [2]
     assert not gap["cut"]
 
     job = ended(tenant, tenant.post("/logs/index/reconcile", json={}).json()["job"]["id"])
@@ -85,8 +89,8 @@ def test_what_was_sent_is_counted_and_what_is_taken_away_is_named(running: Servi
     assert told == (0, 4)
     assert reconcile(tenant, "--from", "-1h") == (0, 0)
     held = census.take(running, tenant)
-    assert sorted(held.stored) == sorted(held.indexed) == sorted({*ids} - {*left})
-    [gap] = settled(tenant, "differs")["gaps"]  # what the store has lost is lost
+    assert {*held.stored} & {*ids} == {*held.indexed} & {*ids} == {*ids} - {*left}
+    [gap] = settled(tenant, sent, "differs")["gaps"]  # what the store has lost is lost
     assert (gap["not_indexed"], gap["not_stored"], len(gap["envelopes"])) == ([], [], 1)
 
 
@@ -136,7 +140,7 @@ def test_a_long_run_agrees_and_its_gap_is_named_and_closed(running: Service, ten
             time.sleep(float(answer.headers["Retry-After"]))
         assert answer.json()["accepted"] == len(some)
         sample += [answer.json()["items"][7]["id"]]
-    sent = time.monotonic()
+    sent, to = time.monotonic(), instant.to_text(instant.now_us())
     tenant.complete(timeout=1200)
     consumed = time.monotonic()
 
@@ -144,7 +148,7 @@ def test_a_long_run_agrees_and_its_gap_is_named_and_closed(running: Service, ten
         found: list[dict[str, Any]] = []
         start: str | None = "-2h"
         while start is not None:
-            page = report(tenant, interval="1m", **{"from": start})
+            page = report(tenant, interval="1m", to=to, **{"from": start})
             found.append(page)
             start = page["next_from"]
         return found
@@ -154,8 +158,9 @@ def test_a_long_run_agrees_and_its_gap_is_named_and_closed(running: Service, ten
 
     pages = counted()
     told = time.monotonic()
-    assert figures(pages) == dict.fromkeys(("accepted", "due", "stored", "indexed"), EVENTS)
-    # The last minute is open until it has ended.
+    # What the access audit has of the last minute is among them; that minute is open until it has ended.
+    found = figures(pages)
+    assert EVENTS <= found["stored"] == found["accepted"] <= EVENTS + 1000
     states = {each["state"] for page in pages for each in page["intervals"] if each["accepted"]}
     assert states <= {"agrees", "open"}
     lost, gone = sample[1:4], sample[5:7]
@@ -179,7 +184,8 @@ def test_a_long_run_agrees_and_its_gap_is_named_and_closed(running: Service, ten
     job = ended(tenant, tenant.post("/logs/index/reconcile", json={"dry_run": False}).json()["job"]["id"], timeout=1200)
     closed = time.monotonic()
     result = job["result"]
-    assert (result["compared"], result["indexed"], result["removed"], result["left"]) == (EVENTS - 2, 3, 2, 0)
+    assert (result["indexed"], result["removed"], result["left"]) == (3, 2, 0)
+    assert EVENTS - 2 <= result["compared"] <= EVENTS + 5000
     print(
         f"\n{EVENTS} events: sent in {sent - began:.1f} s, consumed {consumed - sent:.1f} s later, counted in "
         f"{told - consumed:.1f} s by {len(pages)} requests, named in {named - naming:.1f} s, "

@@ -7,6 +7,7 @@ import re
 import time
 from collections.abc import Iterator
 from typing import Any
+from urllib.parse import urlsplit
 
 import httpx
 import pytest
@@ -17,6 +18,7 @@ from cli.main import app
 from core import credentials
 from core.access import Role
 from infra.local.servers import free_port
+from tests.flow.exports import done_export, link_of
 from tests.issuer import Idp, PublishedIdp
 from tests.service import Client, Process, Service
 from tests.streams import Follower
@@ -281,6 +283,8 @@ def test_revoking_a_key_ends_all_that_was_issued_for_it_in_every_process(
         link = here.post("/viewer-links", json={"filter": {"field": "user_id", "exists": True}})
         others = [Client(url, each) for url in (running.url, second)
                   for each in (issued.json()["access_token"], link.json()["token"])]  # fmt: skip
+        file = running.url + urlsplit(link_of(done_export(here))).path
+        assert httpx.get(file).status_code == 200
         # In every process's cache:
         for client in (here, there, *others):
             assert client.get("/logs").status_code == 200
@@ -292,6 +296,7 @@ def test_revoking_a_key_ends_all_that_was_issued_for_it_in_every_process(
             assert here.get("/logs").status_code == 401, "the process that was asked knows at once"
             for client in (there, *others):
                 ends(lambda client=client: client.get("/logs"), 401, "token_revoked")
+            ends(lambda: httpx.get(file), 401, "token_revoked")
             for follower in (near, far):
                 assert follower.end()["reason"] == "token_revoked"
             assert time.monotonic() - began < SECONDS + 1

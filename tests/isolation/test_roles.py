@@ -170,6 +170,7 @@ ROWS: Final[dict[tuple[str, str], Row]] = {
     ("put", "/api/v1/tenants/{tenant_id}"): Row(
         "platform", 200, {"json": {"name": "roles", "status": "active"}}, the_tenant
     ),
+    ("post", "/api/v1/erasures"): Row("admin", 200, {"json": {"user_id": "a"}}),
     ("delete", "/api/v1/tenants/{tenant_id}"): Row("platform", made=the_tenant),
     ("get", "/api/v1/tenants/{tenant_id}/deletion"): Row("platform", 404, made=the_tenant),
     ("patch", "/api/v1/tenants/{tenant_id}"): Row("platform", 200, {"json": {"name": "roles"}}, the_tenant),

@@ -257,13 +257,18 @@ def export(pair: Pair) -> None:
     assert (answer.status_code, answer.content) == (400, unknown.content)
 
 
+def everything(client: Client) -> int:
+    """How many events the client's log has, those of the access audit too."""
+    total: int = client.get("/logs", params={"action": ["*", "ocelot.*"], "limit": 1}).json()["total"]
+    return total
+
+
 def completeness(pair: Pair) -> None:
     """Counts one's own: both sent the same, and the other has more."""
-    pair.theirs.ingest({"action": "theirs alone"})
-    asked = {"from": "-1h", "interval": "1d"}
-    answer = silent(pair, pair.mine.get("/logs/completeness", params=asked)).json()
-    counted = [sum(each[name] for each in answer["intervals"]) for name in ("stored", "indexed", "due")]
-    assert counted == [EVENTS] * 3
+    assert pair.theirs.post("/logs/bulk", json=[{"action": "theirs alone"}] * 500).json()["accepted"] == 500
+    least = everything(pair.mine)
+    answer = silent(pair, pair.mine.get("/logs/completeness", params={"from": "-2h", "interval": "1d"})).json()
+    assert least <= sum(each["stored"] for each in answer["intervals"]) <= least + 200
     assert answer["gaps"] == []
 
 
@@ -339,7 +344,8 @@ def reconcile(pair: Pair) -> None:
     pair.mine.complete()
     job = silent(pair, pair.mine.post("/logs/index/reconcile", json={"received_from": "-1h"})).json()["job"]
     result = ended(pair.mine, job["id"])["result"]
-    assert (result["compared"], result["left"]) == (EVENTS, 0)
+    assert EVENTS <= result["compared"] <= everything(pair.mine)
+    assert result["left"] == 0
 
 
 def quarantine(pair: Pair) -> None:
@@ -449,6 +455,8 @@ def download(pair: Pair) -> None:
     """A link is for whoever has it; one made of two tenants' links is for nobody."""
     mine, theirs = (link_of(done_export(client)).rsplit("/", 1)[1] for client in (pair.mine, pair.theirs))
     for cut in range(7, len(mine), 7):
+        if mine[cut:] == theirs[cut:]:
+            break  # both were given to the same subject, which stands at the end
         answer = silent(pair, pair.mine.get(f"/downloads/{mine[:cut]}{theirs[cut:]}"))
         assert answer.status_code == 403
 
@@ -539,6 +547,15 @@ def usage_of_a_tenant(pair: Pair) -> None:
     answer = pair.mine.get(f"/tenants/{pair.theirs.tenant.id}/usage", headers=REQUEST)
     assert (answer.status_code, answer.content) == (404, unknown.content)
     assert _comparable(answer) == _comparable(unknown)
+
+
+def erase(pair: Pair) -> None:
+    """Only the own are counted, and a hold of the other's keeps nothing here."""
+    hold = pair.theirs.post("/holds", json={"search": {}, "reason": "theirs"}).json()["id"]
+    answer = silent(pair, pair.mine.post("/erasures", json={"user_id": "ana"}))
+    assert (answer.json()["events"], answer.json()["held_by"]) == (EVENTS, None)
+    assert pair.theirs.post(f"/holds/{hold}/release", json={"reason": "seen"}).status_code == 200
+    pair.mine.found(EVENTS)
 
 
 def issue_token(pair: Pair) -> None:
@@ -647,6 +664,7 @@ CASES: dict[tuple[str, str], Callable[[Pair], None]] = {
     ("post", "/api/v1/tenants"): create_tenant,
     ("get", "/api/v1/tenants/{tenant_id}"): of_a_tenant("GET"),
     ("put", "/api/v1/tenants/{tenant_id}"): of_a_tenant("PUT", json={"name": "mine", "status": "active"}),
+    ("post", "/api/v1/erasures"): erase,
     ("delete", "/api/v1/tenants/{tenant_id}"): of_a_tenant("DELETE", params={"dry_run": "false"}),
     ("get", "/api/v1/tenants/{tenant_id}/deletion"): of_a_tenant("GET", "/tenants/{}/deletion"),
     ("patch", "/api/v1/tenants/{tenant_id}"): of_a_tenant("PATCH", json={"status": "suspended"}),
@@ -743,7 +761,7 @@ def test_a_tenant_named_in_free_form_data_is_only_data(pair: Pair, running: Serv
     other.found(1, **{"metadata.tenant_id": pair.theirs.tenant.id})
     for client in (pair.mine, pair.theirs):
         client.found(0, **{"metadata.tenant_id": pair.theirs.tenant.id})
-        client.found(EVENTS)
+        client.found(EVENTS, q="ledger")
 
 
 def test_tricks_with_names_of_indices_find_nothing(pair: Pair) -> None:

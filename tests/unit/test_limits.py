@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from core.access import Permission
 from core.errors import QuotaExceeded, Unavailable
-from core.limits import Limiter, Sharing
+from core.limits import BulkUse, Limiter, Sharing, Use
 from core.limits.limiter import IDLE, STALE_AFTER
 from core.limits.sharing import GONE_AFTER
 from core.ports.usage import Amounts, Part, day_of
@@ -56,9 +56,9 @@ class World:
 
     def send(self, process: int, events: int = 1, size: int = 10, actor: str = "user") -> bool:
         """Whether a sending request is let in."""
-        use = self.processes[process][0].use(self.tenant, actor, Permission.WRITE)
+        use = self.processes[process][0].use(self.tenant, actor)
         try:
-            use.enter()
+            use.enter(Permission.WRITE)
             use.take(events, size)
         except QuotaExceeded:
             return False
@@ -94,7 +94,7 @@ class World:
 
 def bound(rate: int, seconds: float, processes: int, unseen: float) -> float:
     """docs/limits.md: the rate over the time, a second's worth at once, and what the others may take unseen."""
-    return rate * seconds + rate + (processes - 1) * (rate + rate * unseen)
+    return rate * seconds + 1.05 * rate + (processes - 1) * (1.05 * rate + rate * unseen)
 
 
 async def test_one_process_holds_the_limit_to_the_request() -> None:
@@ -194,6 +194,20 @@ async def test_a_process_that_starts_knows_what_is_used_up() -> None:
     assert busy.send(1)
 
 
+async def test_what_another_took_long_ago_costs_nothing_now() -> None:
+    world = World(Quotas(requests_per_second=10))
+    await world.start(2)
+    await world.run(5, lambda n, at: 3 * (n == 0))
+    await world.rounds()
+    world.now += IDLE + 1
+    for _ in range(3):
+        world.now += 20
+        await world.rounds()
+    assert world.send(1)
+    await world.rounds()  # which shows all that the other took
+    assert sum(world.send(1) for _ in range(20)) == 9
+
+
 async def test_the_quota_of_a_day_holds_over_processes_and_ends_at_midnight() -> None:
     world = World(Quotas(events_per_day=100))
     await world.start(2)
@@ -236,51 +250,67 @@ def test_a_request_larger_than_the_bucket_is_let_in_by_a_full_one_and_owed() -> 
     assert world.send(0, events=35)
 
 
-def test_what_is_not_accepted_is_given_back() -> None:
+def entered(limiter: Limiter, tenant: Tenant, permission: Permission = Permission.WRITE) -> Use:
+    use = limiter.use(tenant, "user")
+    use.enter(permission)
+    return use
+
+
+def test_what_is_not_accepted_is_given_back_and_a_refused_request_counts_for_nothing() -> None:
     world = World(Quotas(events_per_second=10, bytes_per_day=1000))
     limiter = Limiter(world.clock, world.wall)
-    use = limiter.use(world.tenant, "user", Permission.WRITE)
-    use.enter()
-    use.take(10, 900)
-    with pytest.raises(QuotaExceeded) as refused:
-        limiter.use(world.tenant, "user", Permission.WRITE).take(1, 10)
-    assert (refused.value.policies, refused.value.retry_after) == (["tenant-events-second"], 1)
-    use.give_back(4, 300)
-    again = limiter.use(world.tenant, "user", Permission.WRITE)
-    again.take(4, 300)
-    with pytest.raises(QuotaExceeded) as refused:
-        again.take(0, 101)
-    assert (refused.value.policies, refused.value.retry_after) == (["tenant-bytes-day"], 43_200)
-    with pytest.raises(QuotaExceeded) as refused:
-        again.take(5, 101)
-    assert (refused.value.policies, refused.value.retry_after) == (["tenant-events-second", "tenant-bytes-day"], 43_200)
-    again.give_back()
-    assert limiter.parts(limiter.dirty(limited=True))[0].amounts == Amounts(1, 6, 600, 0)
+    use = entered(limiter, world.tenant)
+    taken = use.take(10, 900)
+    for events, size, policies, wait in (
+        (1, 10, ["tenant-events-second"], 1),
+        (0, 101, ["tenant-bytes-day"], 43_200),
+        (5, 101, ["tenant-events-second", "tenant-bytes-day"], 43_200),
+    ):
+        with pytest.raises(QuotaExceeded) as refused:
+            entered(limiter, world.tenant).take(events, size)
+        assert (refused.value.policies, refused.value.retry_after) == (policies, wait)
+    with pytest.raises(QuotaExceeded):
+        entered(limiter, world.tenant).check()
+    use.give_back(taken, 4, 300)
+    entered(limiter, world.tenant).check()
+    entered(limiter, world.tenant).take(4, 400)
+    assert limiter.parts(limiter.dirty(limited=True))[0].amounts == Amounts(3, 10, 1000, 0)
+
+
+def test_a_bulk_is_given_back_if_it_was_taken() -> None:
+    limiter = Limiter()
+    use = entered(limiter, TENANT)
+    BulkUse(use, 100).give_all_back()
+    first, second = BulkUse(use, 100), BulkUse(use, 50)
+    first.take(5)
+    second.take(3)
+    first.give_all_back()
+    second.give_back(1, 20)
+    assert limiter.parts(limiter.dirty(limited=False))[0].amounts == Amounts(1, 2, 30, 0)
 
 
 def test_what_is_given_back_after_midnight_is_of_the_day_before() -> None:
     world = World(Quotas())
     limiter = Limiter(world.clock, world.wall, "p")
-    use = limiter.use(world.tenant, "user", Permission.WRITE)
-    use.take(3, 30)
+    use = limiter.use(world.tenant, "user")
+    taken = use.take(3, 30)
     world.now = 43_201
     assert limiter.dirty(limited=True) == []
-    limiter.use(world.tenant, "user", Permission.WRITE).take(5, 50)
-    use.give_back(1, 10)
+    limiter.use(world.tenant, "user").take(5, 50)
+    use.give_back(taken, 1, 10)
     parts = {part.day: part.amounts for part in limiter.parts(limiter.dirty(limited=False))}
     assert parts == {TODAY: Amounts(0, 2, 20, 0), TODAY + 1: Amounts(0, 5, 50, 0)}
 
 
 def test_managing_is_let_in_whatever_is_used_up() -> None:
-    world = World(Quotas(requests_per_day=1, events_per_day=0))
+    world = World(Quotas(requests_per_day=1))
     limiter = Limiter(world.clock, world.wall)
-    limiter.use(world.tenant, "user", Permission.READ).enter()
+    entered(limiter, world.tenant, Permission.READ)
     with pytest.raises(QuotaExceeded):
-        limiter.use(world.tenant, "user", Permission.READ).enter()
-    use = limiter.use(world.tenant, "user", Permission.MANAGE)
-    use.enter()
-    with pytest.raises(QuotaExceeded):
-        use.take(1, 1)
+        entered(limiter, world.tenant, Permission.READ)
+    use = entered(limiter, world.tenant, Permission.MANAGE)
+    assert dict(use.fields())[b"ratelimit"] == b'"tenant-requests-day";r=0;t=43200'
+    assert limiter.parts(limiter.dirty(limited=True))[0].amounts == Amounts(requests=1)
 
 
 def test_a_keys_quota_is_its_own_and_the_tenants_holds_beside_it() -> None:
@@ -289,24 +319,36 @@ def test_a_keys_quota_is_its_own_and_the_tenants_holds_beside_it() -> None:
     limiter.key_quotas = {"key:a": Quotas(requests_per_second=10)}
     world.processes.append((limiter, Sharing(limiter, world.store)))
     assert sum(world.send(0, actor="key:a") for _ in range(20)) == 10
-    assert sum(world.send(0, actor="key:b") for _ in range(20)) == 5
-    fields = dict(limiter.use(world.tenant, "key:a", Permission.READ).fields())
+    fields = dict(limiter.use(world.tenant, "key:a").fields())
     assert fields[b"ratelimit-policy"] == b'"tenant-requests-second";q=15;w=1, "key-requests-second";q=10;w=1'
     assert fields[b"ratelimit"] == b'"key-requests-second";r=0;t=1'
+    assert sum(world.send(0, actor="key:b") for _ in range(20)) == 5
 
 
 def test_the_fields_tell_every_quota_and_the_tightest() -> None:
     world = World(Quotas(requests_per_second=10, events_per_day=100, bytes_per_second=1000))
     limiter = Limiter(world.clock, world.wall)
-    use = limiter.use(world.tenant, "user", Permission.WRITE)
+    use = limiter.use(world.tenant, "user")
     use.take(90, 100)
+    use.enter(Permission.WRITE)
     assert dict(use.fields()) == {
         b"ratelimit-policy": b'"tenant-requests-second";q=10;w=1, '
         b'"tenant-events-day";q=100;w=86400;qu="events", '
         b'"tenant-bytes-second";q=1000;w=1;qu="content-bytes"',
         b"ratelimit": b'"tenant-events-day";r=10;t=43200',
     }
-    assert Limiter().use(TENANT, "user", Permission.WRITE).fields() == []
+    assert Limiter().use(TENANT, "user").fields() == []
+
+
+def test_a_quota_of_nothing_lets_nothing_in() -> None:
+    for quotas in (Quotas(events_per_second=0), Quotas(bytes_per_day=0)):
+        world = World(quotas)
+        limiter = Limiter(world.clock, world.wall)
+        use = entered(limiter, world.tenant)
+        with pytest.raises(QuotaExceeded):
+            use.take(1, 10)
+        entered(limiter, world.tenant)
+        assert b";r=0;" in dict(use.fields())[b"ratelimit"]
 
 
 def test_a_changed_quota_holds_at_once_and_an_unchanged_bucket_stays_as_it_is() -> None:
@@ -335,6 +377,17 @@ async def test_idle_meters_are_dropped_once_they_are_recorded_and_lose_nothing()
     assert [each.amounts.requests for each in await world.store.days(SCOPE, TODAY, TODAY + 1)] == [2]
 
 
+async def test_a_meter_in_use_is_not_dropped() -> None:
+    world = World(Quotas(requests_per_second=10))
+    await world.start()
+    limiter = world.processes[0][0]
+    for _ in range(5):
+        world.now += IDLE * 0.7
+        assert world.send(0)
+        await world.rounds()
+    assert {part.name for part in await world.store.recent(0)} == {limiter._tenants[TENANT.id].tally.name}
+
+
 async def test_everything_is_recorded_at_the_end_as_soon_as_the_store_answers(monkeypatch: pytest.MonkeyPatch) -> None:
     world = World(Quotas())
     await world.start()
@@ -350,16 +403,21 @@ async def test_everything_is_recorded_at_the_end_as_soon_as_the_store_answers(mo
     assert await world.store.beat("q", 1) == {"q": 1}
 
 
+async def test_nothing_is_recorded_of_a_tenant_that_is_being_deleted() -> None:
+    world = World(Quotas(events_per_day=9))
+    await world.start()
+    assert world.send(0)
+    world.processes[0][0].is_gone = lambda tenant_id: tenant_id == TENANT.id
+    await world.rounds()
+    await world.processes[0][1].end()
+    assert await world.store.days(SCOPE, TODAY, TODAY + 1) == []
+
+
 def test_reads_are_counted_when_they_were_answered() -> None:
     limiter = Limiter()
-    for permission, status in (
-        (Permission.READ, 200), (Permission.VIEW, 304), (Permission.READ, 404), (Permission.VIEW, 503),
-        (Permission.WRITE, 202), (Permission.MANAGE, 200), (Permission.CATALOGUE, 200),
-    ):  # fmt: skip
-        use = limiter.use(TENANT, "user", permission)
-        use.enter()
-        use.answered(status)
-    assert limiter.parts(limiter.dirty(limited=False))[0].amounts == Amounts(requests=6, reads=2)
+    for status in (200, 304, 404, 503):
+        entered(limiter, TENANT, Permission.READ).answered(status)
+    assert limiter.parts(limiter.dirty(limited=False))[0].amounts == Amounts(requests=4, reads=2)
 
 
 def test_parts_have_names_that_never_come_again() -> None:

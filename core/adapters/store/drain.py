@@ -94,10 +94,9 @@ class Drain:
         """
         if self.dense or high - self.start <= FIRST_SPAN:
             return high
-        asked: BsonMap = {"tenant_id": self.base["tenant_id"], **self._within(high), **self.base}
-        if await self.events.count_documents(asked, limit=self.limit + 1) <= self.limit:
+        if await self._count(high) <= self.limit:
             return high
-        first = await self.events.find(asked, {"received_at": 1}).sort(_ORDER).limit(1).to_list(None)
+        first = await self._cursor(self._within(high), 1, {"received_at": 1}).to_list(None)
         if first:
             self.start = int(first[0]["received_at"])
         self.span = FIRST_SPAN
@@ -128,6 +127,33 @@ class Drain:
         fitting = BATCH_BYTES * len(found) // max(1, size)
         self.limit = max(_STEP, min(_BATCH, fitting, self.limit * 2))
 
+    async def _count(self, high: int) -> int:
+        """How many events the window has, counted up to one past the limit."""
+        [within, *rest] = self._matching(self._within(high))
+        if not rest:
+            return int(await self.events.count_documents(within, limit=self.limit + 1))
+        counting: list[BsonMap] = [{"$match": within}, *({"$match": each} for each in rest)]
+        counting += [{"$limit": self.limit + 1}, {"$count": "n"}]
+        counted = await self.events.aggregate(counting).to_list(None)
+        return int(counted[0]["n"]) if counted else 0
+
+    def _cursor(self, bounds: BsonMap, limit: int = 0, fields: BsonMap | None = None) -> Any:
+        """The first events within the bounds that meet the filter, in order."""
+        limit, shown = limit or self.limit, fields or self.fields
+        [within, *rest] = self._matching(bounds)
+        if not rest:
+            return self.events.find(within, shown).sort(_ORDER).limit(limit).batch_size(limit)
+        stages: list[BsonMap] = [{"$match": within}, *({"$match": each} for each in rest)]
+        stages += [{"$sort": dict(_ORDER)}, {"$limit": limit}, *([{"$project": shown}] if shown else [])]
+        return self.events.aggregate(stages, batchSize=limit)
+
+    def _matching(self, bounds: BsonMap) -> list[BsonMap]:
+        """What finds the events within the bounds that meet the filter; two filters, one after the other, as in
+        `pages.Reader`: SecantusDB scans everything when more than an index's keys are asked for at once."""
+        within = {"tenant_id": self.base["tenant_id"]} | bounds
+        rest = {name: asked for name, asked in self.base.items() if name != "tenant_id"}
+        return [within, rest] if rest else [within]
+
     async def _ties(self) -> tuple[list[Stored], bool]:
         if self.after is None:
             return [], False
@@ -140,11 +166,7 @@ class Drain:
 
     async def _read(self, bounds: BsonMap) -> tuple[list[Stored], bool]:
         """The first events within the bounds, and whether there may be more; ends at the batch's bytes too."""
-        asked: BsonMap = {"tenant_id": self.base["tenant_id"]} | bounds | self.base
-        if "_id" in self.base and "_id" in bounds:
-            asked = {"tenant_id": self.base["tenant_id"], "received_at": bounds["received_at"]}
-            asked["$and"] = [{"_id": bounds["_id"]}, {"_id": self.base["_id"]}, *self.base.get("$and", ())]
-        cursor: Any = self.events.find(asked, self.fields).sort(_ORDER).limit(self.limit).batch_size(self.limit)
+        cursor = self._cursor(bounds)
         found: list[Stored] = []
         size = 0
         try:

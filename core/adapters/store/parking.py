@@ -36,6 +36,12 @@ class MongoParking:
         with store_calls(BULK_DEADLINE):
             return await self._parked.count_documents(within)
 
+    async def of_tenant(self, tenant_id: str, *, after: str, limit: int) -> list[Parked]:
+        asked = {"tenant_id": tenant_id, "_id": {"$gt": after}}
+        with store_calls(BULK_DEADLINE):
+            found = await self._parked.find(asked).sort([("_id", 1)]).limit(limit).to_list(None)
+        return [_parked(document) for document in found]
+
     async def get(self, parked_id: str) -> Parked | None:
         with store_calls():
             document = await self._parked.find_one({"_id": parked_id})

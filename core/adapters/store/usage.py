@@ -59,14 +59,6 @@ class MongoUsage:
         ]
         return sorted(usage, key=lambda each: each.day)
 
-    async def forget(self, scope: TenantScope) -> int:
-        # ";" follows ":".
-        bounds = {"$gte": f"{scope.tenant_id}:", "$lt": f"{scope.tenant_id};"}
-        with store_calls(BULK_DEADLINE):
-            usage = await self._usage.delete_many({"_id": bounds})
-            quotas = await self._quotas.delete_many({"tenant_id": scope.tenant_id})
-        return int(usage.deleted_count + quotas.deleted_count)
-
     async def beat(self, process: str, beat: int) -> dict[str, int]:
         await upsert(self._processes, process, {"$set": {"beat": beat}})
         with store_calls():

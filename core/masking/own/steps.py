@@ -37,7 +37,8 @@ class Steps:
         self.taken: dict[tuple[States, bytes | None, int], tuple[States, int]] = {}
         """What `into` has answered."""
         segments = [segment for path in self._paths.values() for segment in path]
-        self._names = {segment.name for segment in segments}
+        self.names = {segment.name for segment in segments}
+        """Those that the paths have."""
         self._indexes = {segment.index for segment in segments}
 
     def begin(self, rules: Collection[int]) -> States:
@@ -60,7 +61,7 @@ class Steps:
         that ends there, or `NO_RULE`."""
         # Names that no path has are all alike, and so are such indexes: what a hostile event can bring is bounded.
         name = raw if raw is None or b"\\" not in raw else unescape(raw)
-        if name is not None and name not in self._names:
+        if name is not None and name not in self.names:
             name = _OTHER
         key = (states, name, index if index in self._indexes else _NO_INDEX)
         found = self.taken.get(key)
@@ -68,6 +69,10 @@ class Steps:
             _make_room(self.taken)
             found = self.taken[key] = self._into(*key)
         return found
+
+    def need_a_name(self, states: States) -> bool:
+        """Whether the paths go on from here by the names of members alone, and end otherwise."""
+        return self.into(states, _OTHER) == (NOWHERE, NO_RULE)
 
     def _into(self, states: States, name: bytes | None, index: int) -> tuple[States, int]:
         onward: set[tuple[int, int]] = set()

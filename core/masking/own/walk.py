@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import Final, NamedTuple
 
 import msgspec
@@ -56,14 +56,15 @@ class Rules(NamedTuple):
 class _Frame:
     """An object or array that the walk is in."""
 
-    __slots__ = ("array", "count", "fields", "is_open", "kept", "rule", "states", "tags")
+    __slots__ = ("array", "count", "fields", "is_open", "kept", "names", "rule", "states", "tags")
 
     def __init__(self, array: bool, states: States, rule: int, *, fields: bool = False, tags: bool = False) -> None:
         self.array = array
         self.states = states
         self.rule = rule  # that applies to everything in it, or NO_RULE
         self.fields = fields  # its members are an event's named fields
-        self.is_open = not fields and not states and rule == NO_RULE  # nothing here depends on where it is
+        self.is_open = rule == NO_RULE and not states  # what it is in or where calls for no rule in it,
+        self.names: Collection[bytes | None] = ()  # but for members with these names
         self.tags = tags  # its items are an event's tags, which have to stay strings
         self.count = 0  # items so far
         self.kept = False  # whether a member so far stays
@@ -97,16 +98,19 @@ class Walk:
                 continue
             if frame is root:
                 stack.append(frame)
-                frame = _Frame(token[_OPEN] == b"[", states, NO_RULE, fields=event)
+                frame = self._frame(token, states, NO_RULE, fields=event)
                 continue
             # Most members by far are no rule's business; told here, without a call, they cost half as much.
             name, raw = token.group(_KEY, _STRING)
             if (
                 frame.is_open
                 and at < self._place[0]
-                and (name is None or (named(name, NO_RULE if not keys else None) == NO_RULE and b"\\" not in name))
+                and (
+                    name is None
+                    or (name not in frame.names and b"\\" not in name and (not keys or named(name) == NO_RULE))
+                )
                 and not (raw and (raw[0] in _MAY_BE_JSON or b"\\" in raw))
-                and (kind != _OPEN or self._deep)
+                and (kind != _OPEN or (self._deep and not frame.fields))
             ):
                 frame.kept = True
                 frame.count += 1
@@ -119,6 +123,14 @@ class Walk:
                 stack.append(frame)
                 frame = inner
         return self._changes
+
+    def _frame(
+        self, token: re.Match[bytes], states: States, rule: int, *, fields: bool = False, tags: bool = False
+    ) -> _Frame:
+        frame = _Frame(token[_OPEN] == b"[", states, rule, fields=fields, tags=tags)
+        if states and rule == NO_RULE and not frame.array and self._rules.steps.need_a_name(states):
+            frame.is_open, frame.names = True, self._rules.steps.names
+        return frame
 
     def _is_found(self, start: int, end: int) -> bool:
         """Whether a pattern may find something there. The places that are asked for come in order."""
@@ -150,7 +162,7 @@ class Walk:
         if token.lastindex == _OPEN:
             if rule == NO_RULE and not states and not self._deep:
                 return self._past(token), None
-            return token.end(), _Frame(token[_OPEN] == b"[", states, rule, tags=field == _TAGS)
+            return token.end(), self._frame(token, states, rule, tags=field == _TAGS)
         if field != _ADDRESS or token.lastindex == _BARE:
             self._value(token, states, rule)
         return token.end(), None
