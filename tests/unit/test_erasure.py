@@ -101,7 +101,8 @@ class World:
                 await self.parking.park([parked(f"{tenant_id}-p{n}", tenant_id, body, START)])
             for n, body in enumerate((b'{"user_id":"ana","action":7}', b'{"user_id":"ana"}', b'{"user_id":"ben"}')):
                 kept = Kept(
-                    id=f"{tenant_id}-q{n}", at=START, code="c", fields=[], form=Form.EVENT, body=body, size=1, sha256="",
+                    id=f"{tenant_id}-q{n}", at=START, code="c", fields=[], form=Form.EVENT, body=body, size=1,
+                    sha256="",
                 )  # fmt: skip
                 await self.quarantine.keep([Quarantined(tenant_id, kept)])
             await self.parking.park([parked(f"{tenant_id}-p3", tenant_id, b'{"user_id":"ana', None)])
