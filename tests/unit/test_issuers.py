@@ -319,8 +319,12 @@ def test_which_published_keys_are_taken() -> None:
 
 
 def _redirect(request: BaseHTTPRequestHandler) -> None:
+    """To where a good answer would be."""
+    if request.path != "/keys":
+        serving(lambda: b'{"keys":[]}')(request)
+        return
     request.send_response(302)
-    request.send_header("Location", "/keys")
+    request.send_header("Location", "/elsewhere")
     request.end_headers()
 
 
@@ -361,11 +365,14 @@ async def test_keys_are_fetched_over_https_within_bounds(
     try:
         fetch = fetcher(issuer)
         assert json.loads(await fetch()) == {"keys": idp.published}
-        monkeypatch.setattr(jwks, "FETCH_SECONDS", 0.5)
-        for answer in (_redirect, _endless, _dripping, _packed, _missing):
+        for answer, said in ((_redirect, "302"), (_endless, "more than"), (_packed, "200"), (_missing, "404")):
             answers[0] = answer
-            with pytest.raises(Unavailable):
+            with pytest.raises(Unavailable, match=said):
                 await fetch()
+        monkeypatch.setattr(jwks, "FETCH_SECONDS", 0.5)
+        answers[0] = _dripping
+        with pytest.raises(Unavailable, match="TimeoutError"):
+            await fetch()
         answers[0] = serving(idp.document)
         with pytest.raises(Unavailable):  # a certificate of nobody that is trusted
             await fetcher(configured(jwks_url=server.url))()
