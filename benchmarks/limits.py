@@ -23,7 +23,7 @@ from core.tenant_settings import Quotas
 from core.wiring import open_backends
 from infra.local.servers import start_index, start_store
 
-ROUNDS = 40
+ROUNDS = 30
 REQUESTS = 800
 _MANY = 1 << 40
 _ALL = Quotas(_MANY, _MANY, _MANY, _MANY, _MANY, _MANY)

@@ -10,6 +10,7 @@ import msgspec
 from core.holds import covering_any, held_in
 from core.jobs import EXPORT, Job, Json, Progress
 from core.ports import Parked, Stored
+from core.ports.quarantine import Quarantined
 from core.query import OWN, Condition, EventQuery, Match, Position, Range, Value
 from core.segments import Segment
 from core.tenant import TenantScope
@@ -49,10 +50,21 @@ def is_parked_of(parked: Parked, user_id: str, before: int) -> bool:
     """The same for one that was set aside; of one that cannot be read, whether the name is anywhere in it."""
     if parked.received_at is not None and parked.received_at >= before:
         return False
+    return _may_be_named(parked.body, user_id)
+
+
+def is_quarantined_of(item: Quarantined, user_id: str, before: int) -> bool:
+    """The same for an item of the quarantine, as it was kept or as it was put right."""
+    if item.kept.at >= before:
+        return False
+    return any(_may_be_named(body, user_id) for body in (item.kept.body, item.body))
+
+
+def _may_be_named(body: bytes, user_id: str) -> bool:
     try:
-        return _is_named(parked.body, user_id)
+        return _is_named(body, user_id)
     except (msgspec.DecodeError, UnicodeDecodeError):
-        return msgspec.json.encode(user_id)[1:-1] in parked.body
+        return msgspec.json.encode(user_id)[1:-1] in body
 
 
 def _is_named(body: bytes, user_id: str) -> bool:

@@ -21,7 +21,7 @@ REPORT: Final[dict[str, Any]] = {
     "queue_drained_through": "2026-11-21T11:40:01.204000Z",
     "tombstone_since": "2026-11-21T11:40:01.350000Z",
     "dead_letters": 0,
-    "removed": {"events": 211, "index_only": 0, "parked": 1, "archived_events": 40, "exports": 1},
+    "removed": {"events": 211, "index_only": 0, "parked": 0, "quarantined": 1, "archived_events": 40, "exports": 1},
     "left": 0,
     "checked_at": "2026-11-21T11:40:32.018000Z",
 }

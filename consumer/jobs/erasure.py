@@ -23,6 +23,7 @@ from core.holds import Hold, covering_any, held_in
 from core.jobs import REINDEX, RESTORE, RETENTION, Job, Json, Progress
 from core.placement import place
 from core.ports import Account, Person, Stored, Tally, Tombstone
+from core.ports.quarantine import Match
 from core.segments import Segment
 from core.tenant import Tenant, TenantStatus
 from core.wiring import Backends
@@ -172,6 +173,7 @@ class _Erasing:
             "events": await self._stored(),
             "index_only": await self._indexed(),
             "parked": await self._parked(),
+            "quarantined": await self._quarantined(),
             "archived_events": await self._archived(),
         }
         for name, number in found.items():
@@ -249,6 +251,15 @@ class _Erasing:
                 if erasure.is_parked_of(item, self._user_id, self._before):
                     removed += await self._backends.parking.remove(item.id)
             after = page[-1].id
+        return removed
+
+    async def _quarantined(self) -> int:
+        removed = 0
+        last: tuple[int, str] | None = None
+        while page := await self._backends.quarantine.listing(self._scope, Match(), before=last, limit=_PARKED):
+            own = [each.kept.id for each in page if erasure.is_quarantined_of(each, self._user_id, self._before)]
+            removed += await self._backends.quarantine.remove(self._scope, own) if own else 0
+            last = (page[-1].kept.at, page[-1].kept.id)
         return removed
 
     async def _archived(self) -> int:

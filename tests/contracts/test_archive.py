@@ -65,6 +65,16 @@ async def test_a_part_of_a_file(archive: ObjectArchive) -> None:
         assert await content(archive, "big", start, end) == whole[start:end]
 
 
+async def test_a_file_of_nothing_and_a_part_of_nothing(archive: ObjectArchive) -> None:
+    await archive.put("t/empty", b"")
+    await archive.put("t/file", b"0123")
+    for name, start, end in (("t/empty", 0, 0), ("t/empty", 0, None), ("t/file", 2, 2)):
+        assert b"".join([piece async for piece in archive.read(name, start, end)]) == b""
+    with pytest.raises(NotFound):
+        async for _ in archive.read("t/missing", 0, 0):
+            pass
+
+
 async def test_a_stream_that_fails_leaves_nothing(archive: ObjectArchive) -> None:
     async def failing() -> AsyncIterator[bytes]:
         async for piece in pieces(20):

@@ -144,7 +144,7 @@ def test_nothing_goes_without_its_confirmation_nor_while_a_hold_stands(both: Bot
         assert (shown["dry_run"], shown["tenant_id"], shown["holds"]) == (True, both.gone_id, 1)
         assert shown["events"] >= EVENTS  # and the service's own, of which looking makes more
         assert shown["archive_files"] >= 1
-        assert {"searches", "viewers", "catalogues", "catalogue_heads", "jobs", "parked"} <= shown["records"].keys()
+        assert {"searches", "viewers", "catalogues", "catalogue_heads", "jobs", "quarantine"} <= shown["records"].keys()
     for query in ("?dry_run=no", "?dry_run=", "?dry_run=False", "?dry_run=false&dry_run=false", "?force=true"):
         answer = platform.delete(both.path + query)
         assert (answer.status_code, answer.json()["code"]) == (400, "invalid_query"), query
@@ -181,7 +181,7 @@ def test_a_deleted_tenant_is_in_no_place_and_the_report_is_true(running: Service
     assert report["tombstone_since"] < report["checked_at"]
     assert (report["removed"]["indices"], report["removed"]["archive_files"]) == (1, 1)
     told = report["removed"]["records"]
-    assert {"searches", "viewers", "catalogues", "catalogue_heads", "parked", "holds", "receipts"} <= told.keys()
+    assert {"searches", "viewers", "catalogues", "catalogue_heads", "quarantine", "holds", "receipts"} <= told.keys()
 
     assert traces(running, both.gone_id) == {"jobs": 1, "tombstones": 1}
     assert both.gone_id not in index_names(running)
@@ -227,7 +227,7 @@ def test_an_erased_person_is_in_no_place_but_for_what_came_afterwards(running: S
     job = ended(client, erasing.job)
     assert (job["state"], job["error"], PERSON in str(job)) == ("done", None, False)
     report = job["result"]
-    assert report["removed"] == report["removed"] | {"events": EVENTS, "parked": 1, "archived_events": 0}
+    assert report["removed"] == report["removed"] | {"events": EVENTS, "quarantined": 1, "archived_events": 0}
     assert (report["left"], report["removed"]["exports"] >= 1) == (0, True)
     assert report["before"] <= report["queue_drained_through"]
     assert client.found(3)["data"][0]["action"] == "came back"

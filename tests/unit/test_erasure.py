@@ -26,6 +26,7 @@ from core.adapters.store.jobs import MongoJobs
 from core.adapters.store.ledger import MongoLedger
 from core.adapters.store.outbox import MongoOutbox
 from core.adapters.store.parking import MongoParking
+from core.adapters.store.quarantine import MongoQuarantine
 from core.adapters.store.segments import MongoSegments
 from core.adapters.store.tombstones import MongoTombstones
 from core.archiving.files import SegmentFiles
@@ -33,6 +34,7 @@ from core.holds import Hold
 from core.ids import uuid7s
 from core.jobs import ERASURE, EXPORT, REINDEX, Job, JobState
 from core.ports import Depth, Heartbeat, Hit, HitPage, OutboxEntry, Parked, Stored
+from core.ports.quarantine import Form, Kept, Quarantined
 from core.query import Condition, EventQuery, Position, Value
 from core.segments import SegmentState
 from core.tenant import Tenant, TenantScope, for_system
@@ -78,6 +80,7 @@ class World:
         self.outbox, self.parking, self.holds = MongoOutbox(database), MongoParking(database), MongoHolds(database)
         self.accounts, self.segments = MongoAccounts(database), MongoSegments(database)
         self.tombstones, self.ledger = MongoTombstones(database), MongoLedger(database)
+        self.quarantine = MongoQuarantine(database)
         self.archive = open_archive(folder.as_uri(), region="x")
         self.files = SegmentFiles(self.archive, 1)
 
@@ -96,6 +99,12 @@ class World:
             for n, user in enumerate(("ana", "ben")):
                 body = body_of(tenant_id, {"user_id": user}, at=START)
                 await self.parking.park([parked(f"{tenant_id}-p{n}", tenant_id, body, START)])
+            for n, body in enumerate((b'{"user_id":"ana","action":7}', b'{"user_id":"ana"}', b'{"user_id":"ben"}')):
+                kept = Kept(
+                    id=f"{tenant_id}-q{n}", at=START, code="c", fields=[], form=Form.EVENT, body=body, size=1,
+                    sha256="",
+                )  # fmt: skip
+                await self.quarantine.keep([Quarantined(tenant_id, kept)])
             await self.parking.park([parked(f"{tenant_id}-p3", tenant_id, b'{"user_id":"ana', None)])
         ids = [each["_id"] for each in await self.database["events"].find().to_list(None)]
         await self.outbox.add([OutboxEntry(id_, MINE, PLACEMENT, BEFORE) for id_ in ids[:4]])
@@ -135,7 +144,7 @@ class World:
     def backends(self, *, counting: bool = False) -> Any:
         names = (
             "control", "store", "index", "jobs", "outbox", "parking", "holds", "accounts", "segments", "tombstones",
-            "ledger", "archive",
+            "ledger", "archive", "quarantine",
         )  # fmt: skip
         ports: dict[str, object] = {name: getattr(self, name) for name in names} | {"queue": Queue()}
         if counting:
@@ -154,7 +163,7 @@ class World:
     async def left(self) -> dict[str, list[str]]:
         """What names the person, of `MINE`, in each place."""
         found: dict[str, list[str]] = {}
-        for name in ("events", "parked", "jobs"):
+        for name in ("events", "parked", "jobs", "quarantine"):
             documents = await self.database[name].find({"tenant_id": MINE}).to_list(None)
             found[name] = [text for each in documents if "ana" in (text := repr(each))]
         found["outbox"] = [each["_id"] for each in await self.database["outbox"].find().to_list(None)]
@@ -184,10 +193,11 @@ async def check(world: World, job: Job) -> None:
     stay = sorted(found for text in left.pop("events") for found in re.findall(r'"action":"([^"]+)"', text))
     assert stay == ["ocelot.read", "x"], "what came afterwards, and the service's own"
     assert left.pop("outbox") is not None
-    assert left == {"parked": [], "jobs": [], "index": [], "archive": []}
+    assert left == {"parked": [], "jobs": [], "quarantine": [], "index": [], "archive": []}
     assert await world.database["events"].count_documents({"tenant_id": MINE}) == 3
     assert await world.database["events"].count_documents({"tenant_id": OTHER}) == 4
     assert await world.database["parked"].count_documents({"tenant_id": OTHER}) == 3
+    assert await world.database["quarantine"].count_documents({"tenant_id": OTHER}) == 3
     assert [len(each) for each in await world.own_segments(SCOPE)] == [1, 1]
     assert sorted(len(each) for each in await world.own_segments(for_system(OTHER, "test"))) == [1, 1, 2]
     assert await world.archive.files(f"archive/{MINE}") == 2
@@ -210,12 +220,12 @@ async def test_all_that_the_person_did_until_then_goes_from_every_place(world: W
         "events": 1, "events_exact": True, "archived_segments_to_read": 3, "exports_to_remove": 2, "held_by": None,
     }  # fmt: skip
     before = await world.left()
-    assert [len(each) for each in before.values()] == [3, 2, 0, 4, 2, 2]
+    assert [len(each) for each in before.values()] == [3, 2, 0, 2, 4, 2, 2]
     await world.ask()
     job = await world.run()
     assert job.result is not None
     assert job.result["removed"] == {
-        "exports": 2, "events": 1, "index_only": 1, "parked": 2, "archived_events": 2,
+        "exports": 2, "events": 1, "index_only": 1, "parked": 2, "quarantined": 2, "archived_events": 2,
     }  # fmt: skip
     await check(world, job)
 

@@ -83,6 +83,10 @@ class ObjectArchive:
             )
 
     async def read(self, name: str, start: int = 0, end: int | None = None) -> AsyncGenerator[bytes, None]:
+        if end is not None and end <= start:
+            if await self.size(name) is None:
+                raise NotFound("no such file in the archive")
+            return  # stores refuse a range of nothing, and a file may hold nothing
         with _calls():
             bounds: Any = {"offset": start} if end is None else (start, end)
             options: Any = {"range": bounds} if start or end is not None else {}
