@@ -113,13 +113,17 @@ class _Run:
     async def _placements(self) -> list[str]:
         """Those with events to archive, or with segments to take out; the oldest first."""
         found = {segment.placement for segment in await self._of_state(SegmentState.ARCHIVED)}
-        past = EventQuery(received_at=Range(None, self._before), sort="received_at", descending=False)
-        # A drain comes out of the empty stretch before the first event in steps that every store bears.
-        async for batch in self._ports.store.drain(self._scope, past, after=None):
-            if batch.events:
-                oldest = batch.events[0].received_at
-                found.update(placements_within(self._tenant.placements, oldest, self._before))
+        past = self._before
+        while True:
+            # Back from one index to the one before: a store that sorts what lies in a range would take a minute to say
+            # which of 100,000 events is the first.
+            newest = await anext(self._ports.store.scan(self._scope, start=0, end=past, descending=True, batch=1), None)
+            if newest is None:
                 break
+            start, end = span_of(newest[0].placement)
+            found.add(newest[0].placement)
+            found.update(placements_within(self._tenant.placements, start, min(end, self._before)))
+            past = min(start, newest[0].received_at)
         return sorted(found, key=span_of)
 
     async def _placement(self, placement: str) -> None:
