@@ -114,10 +114,12 @@ class _Run:
         """Those with events to archive, or with segments to take out; the oldest first."""
         found = {segment.placement for segment in await self._of_state(SegmentState.ARCHIVED)}
         past = EventQuery(received_at=Range(None, self._before), sort="received_at", descending=False)
-        page = await self._ports.store.find(self._scope, past, after=None, limit=1, total_bound=0)
-        if page.events:
-            oldest = page.events[0].received_at
-            found.update(placements_within(self._tenant.placements, oldest, self._before))
+        # A drain comes out of the empty stretch before the first event in steps that every store bears.
+        async for batch in self._ports.store.drain(self._scope, past, after=None):
+            if batch.events:
+                oldest = batch.events[0].received_at
+                found.update(placements_within(self._tenant.placements, oldest, self._before))
+                break
         return sorted(found, key=span_of)
 
     async def _placement(self, placement: str) -> None:
