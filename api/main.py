@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
-import gc
 import logging
 import signal
 import sys
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager, suppress
+from collections.abc import Callable
 from typing import Any
 
 from fastapi import FastAPI
@@ -20,12 +17,9 @@ from starlette.types import ASGIApp
 
 from api.audit import Audited
 from api.audited import describe_audit
-from api.auth import Authenticator
-from api.bodies import Admission
-from api.client import Proxies
 from api.direct import Direct, Route
-from api.exports import ExportSlots
 from api.external import open_issuers
+from api.lifespan import lifespan_of
 from api.middleware import Envelope, unforeseen
 from api.openapi import describe_limits, describe_permissions, extra_schemas, without_the_frameworks_own
 from api.packing import Packing
@@ -62,27 +56,14 @@ from api.routes import (
     usage,
     viewers,
 )
-from api.state import State
-from api.tokens import SigningKey, TokenIssuer, TokenVerifier
+from api.tokens import SigningKey
 from core import telemetry
-from core.audit import Trail, ensure_platform_tenant
-from core.catalogue import CatalogueCache
-from core.commit import GroupCommit
 from core.errors import OcelotError
-from core.export.source import Source
-from core.ingest import Ingest
 from core.keys import signing_key_pem
-from core.limits import Limiter, Sharing
-from core.search import Search
 from core.settings import BadSettings, Settings, load
-from core.snapshots import Snapshots
-from core.statistics import Counter
-from core.streams import Limits, StreamHub
-from core.wiring import Backends, open_backends
 
 log = logging.getLogger(__name__)
 PREFIX = "/api/v1"
-_BEAT_SECONDS = 1.0
 STREAMS_DRAIN_SECONDS = 5.0
 MAX_MESSAGE_BYTES = 64 * 1024
 """Of a WebSocket's client, who sends a token and nothing else."""
@@ -151,7 +132,7 @@ def create_service(settings: Settings) -> FastAPI:
         redoc_url=None,
         # A redirect is no problem+json, and its target is made from the Host header.
         redirect_slashes=False,
-        lifespan=_lifespan(settings),
+        lifespan=lifespan_of(settings),
         servers=[{"url": settings.public_url}] if settings.public_url else None,
         separate_input_output_schemas=False,
     )
@@ -165,102 +146,6 @@ def create_service(settings: Settings) -> FastAPI:
     app.add_exception_handler(Exception, _on_unforeseen)  # or the framework answers 500 before the middleware sees it
     app.openapi = _openapi(app)  # type: ignore[method-assign]
     return app
-
-
-def _lifespan(settings: Settings) -> Callable[[FastAPI], Any]:
-    @asynccontextmanager
-    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        key = SigningKey(signing_key_pem(settings, SigningKey.generate))
-        async with open_backends(settings) as backends:
-            state = _state(settings, backends, key)
-            app.state.ocelot = state
-            await ensure_platform_tenant(backends.control)
-            # Before the first envelope, so that the ledger knows the producer from the start.
-            await _beat(state)
-            with suppress(OcelotError):
-                await state.sharing.round()  # what is used up elsewhere is not given out here
-            tasks = [
-                asyncio.create_task(state.snapshots.refresh_forever()),
-                asyncio.create_task(state.catalogues.refresh_forever()),
-                asyncio.create_task(_beat_forever(state)),
-                *([asyncio.create_task(state.external.refresh_forever())] if state.external else []),
-                asyncio.create_task(state.sharing.run_forever()),
-            ]
-            # What was made until now stays: a full collection took 50 ms to walk over it, in which nobody was served.
-            gc.collect()
-            gc.freeze()
-            yield
-            gc.unfreeze()
-            await state.streams.aclose()
-            await state.trail.drain()
-            await state.commit.drain()
-            for task in tasks:
-                task.cancel()
-            await state.sharing.end()
-            await _beat(state, ended=True)
-
-    return lifespan
-
-
-def _state(settings: Settings, backends: Backends, key: SigningKey) -> State:
-    verifier = TokenVerifier(key, settings.issuer, settings.audience)
-    commit = GroupCommit(
-        backends.queue,
-        sends_in_flight=settings.sends_in_flight,
-        deadline=settings.send_deadline,
-        max_pending_bytes=settings.max_in_flight_bytes,
-    )
-    search = Search(backends.store, backends.index, backends.ledger, total_bound=settings.total_bound)
-    catalogues = CatalogueCache(backends.catalogues)
-    snapshots = Snapshots(backends.control)
-    snapshots.when_gone(verifier.forget)
-    proxies = Proxies(settings.proxy_networks)
-    external = open_issuers(settings.issuers, settings.issuer, settings.audience)
-    if external is not None:
-        snapshots.when_gone(external.forget)
-    limiter = Limiter()
-    limiter.quotas_of, limiter.is_gone = snapshots.quotas, snapshots.is_gone
-    return State(
-        settings=settings,
-        backends=backends,
-        snapshots=snapshots,
-        authenticator=Authenticator(verifier, snapshots, limiter, proxies, external),
-        external=external,
-        proxies=proxies,
-        issuer=TokenIssuer(key, settings.issuer, settings.audience),
-        admission=Admission(settings.max_in_flight_bytes, settings.max_tenant_in_flight_bytes),
-        commit=commit,
-        trail=Trail(commit),
-        search=search,
-        counter=Counter(backends.store, backends.index, search),
-        ingest=Ingest(commit, catalogues),
-        catalogues=catalogues,
-        exports=Source(backends.store, backends.index, backends.ledger),
-        export_slots=ExportSlots(settings.max_exports, settings.max_tenant_exports),
-        streams=StreamHub(
-            backends.feed,
-            backends.store,
-            backends.ledger,
-            Limits(streams=settings.max_streams, tenant_streams=settings.max_tenant_streams),
-        ),
-        limiter=limiter,
-        sharing=Sharing(limiter, backends.usage),
-        strangers=asyncio.Semaphore(stream.MAX_STRANGERS),
-    )
-
-
-async def _beat_forever(state: State) -> None:
-    while True:
-        await _beat(state)
-        await asyncio.sleep(_BEAT_SECONDS)
-
-
-async def _beat(state: State, *, ended: bool = False) -> None:
-    """Tell the ledger what this producer has sealed; with the store down the watermark stands still, nothing more."""
-    heartbeat = state.commit.heartbeat(ended=ended)
-    with suppress(OcelotError):
-        await state.backends.ledger.beat(heartbeat)
-        state.commit.voids_recorded(heartbeat.voided)
 
 
 async def _on_error(request: Request, error: Exception) -> Response:

@@ -13,8 +13,8 @@ from infra.local.servers import start_index, start_store
 
 ROUNDS = 7
 _ONE_SEND = """
-import api.main, benchmarks.peers as peers
-api.main.GroupCommit = lambda queue, **more: peers.OneSendEach(queue)
+import api.lifespan, api.main, benchmarks.peers as peers
+api.lifespan.GroupCommit = lambda queue, **more: peers.OneSendEach(queue)
 api.main.serve()
 """
 

@@ -170,16 +170,19 @@ def _queue(settings: Settings) -> Queue:
 
 
 async def _opened(database: Database) -> tuple[Control, SavedSearches]:
-    """What opens by asking the store, once that answers; makes the store's indexes on the way."""
+    """What opens by asking the store, once that answers; makes its indexes and the platform's tenant on the way."""
     from core.adapters.store.control import MongoControl
     from core.adapters.store.indexes import ensure_indexes
     from core.adapters.store.searches import MongoSavedSearches
+    from core.audit import ensure_platform_tenant
 
     deadline = time.monotonic() + _PATIENCE
     while True:
         try:
             await ensure_indexes(database)
-            return await MongoControl.open(database), await MongoSavedSearches.open(database)
+            control = await MongoControl.open(database)
+            await ensure_platform_tenant(control)
+            return control, await MongoSavedSearches.open(database)
         except Unavailable as error:
             if time.monotonic() > deadline:
                 raise

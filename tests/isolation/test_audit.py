@@ -6,6 +6,7 @@ A route that is added to the API needs a row in `api.audited` and in `test_roles
 from __future__ import annotations
 
 import secrets
+import time
 from collections.abc import Mapping
 from typing import Any, Final
 
@@ -17,6 +18,7 @@ from core.audit import PLATFORM_TENANT
 from core.tenant import Tenant
 from tests.isolation.test_roles import ROWS
 from tests.service import Client, Service
+from tests.streams import Follower, Socket
 
 Event = dict[str, Any]
 AGENT: Final = "Auditors/1.0"
@@ -123,3 +125,82 @@ def test_a_refused_call_is_on_record(
     assert (event["action"], event["outcome"]) == (RULES[key_of(route)].action, "denied")
     assert (event["metadata"]["status"], event["metadata"]["error"]) == (403, "forbidden")
     assert event["severity"] == "WARNING"
+
+
+def test_who_asked_what_and_found_how_many(running: Service) -> None:
+    """Not shown unless asked for: neither in pages and counts, nor in exports, nor by a viewer's link."""
+    admin = running.tenant("who")
+    ids = [admin.ingest({"action": "made", "user_id": user}) for user in ("ana", "ana", "ben")]
+    admin.found(2, user_id="ana")
+    tree = {"query": {"field": "user_id", "equals": "ana"}, "limit": 1}
+    request = {"X-Request-Id": secrets.token_hex(8)}
+    assert len(admin.post("/logs/search", json=tree, headers=request).json()["data"]) == 1
+    assert len(admin.get("/logs/export", headers=request).text.splitlines()) == 3
+    assert admin.get(f"/logs/{ids[0]}", headers=request).status_code == 200
+    assert admin.get("/logs/stats", params={"by": "user_id"}, headers=request).json()["total"]["count"] == 3
+    events = own_events(admin, request_id=request["X-Request-Id"])
+    by_action = {event["metadata"].get("phase", "") + event["action"]: event for event in events}
+    searched = by_action["ocelot.log.search"]["metadata"]
+    assert (searched["body"], searched["count"], searched["total"]) == (tree, 1, 2)
+    exported = by_action["endocelot.log.export"]["metadata"]
+    assert (exported["count"], exported["cut_off"], exported["status"]) == (3, False, 200)
+    assert by_action["ocelot.event.read"]["resource_id"] == ids[0]
+    assert by_action["ocelot.log.count"]["metadata"]["query"] == {"by": ["user_id"]}
+
+    admin.found(3)
+    assert admin.found(3, action="*")["answered_by"] == "index"
+    admin.found(0, action="*", source="ocelot")
+    with running.client(admin.tenant, Role.VIEWER) as viewer:
+        assert viewer.get("/logs").json()["total"] == 3
+        assert viewer.get("/logs", params={"action": "ocelot.*"}).json()["total"] == 0
+        own = by_action["ocelot.log.search"]["id"]
+        assert viewer.get(f"/logs/{own}").status_code == 404
+    assert admin.get(f"/logs/{own}").json()["action"] == "ocelot.log.search"
+
+
+def test_a_follower_of_the_audit_sees_others_and_starts_no_loop(running: Service) -> None:
+    admin = running.tenant("followed")
+    with Follower(admin, action="ocelot.*") as own, Follower(admin) as plain, Socket(admin) as socket:
+        for follower in (own, plain, socket):
+            follower.started()
+        searched = secrets.token_hex(8)
+        admin.get("/logs", headers={"X-Request-Id": searched})
+        own.until(lambda: searched in "".join(own.raw))
+        sent = admin.ingest({"action": "made"})
+        assert plain.events(1) == socket.events(1) == [sent]
+        time.sleep(1.5)
+        assert len(own.ids()) <= 4, "two starts of the others, perhaps its own, and a search"
+    deadline = time.monotonic() + 30
+    while True:
+        events = own_events(admin, action="ocelot.log.stream")
+        ends = [event["metadata"] for event in events if event["metadata"]["phase"] == "end"]
+        if len(ends) == 3 or time.monotonic() > deadline:
+            break
+        time.sleep(0.2)
+    assert len(events) == 6
+    assert sorted(end["count"] for end in ends)[:2] == [1, 1]
+    assert {end["reason"] for end in ends} == {"client_gone"}
+
+
+def test_a_token_that_is_no_good_any_more_is_on_record(running: Service) -> None:
+    admin = running.tenant("expired")
+    with running.client(admin.tenant, Role.ADMIN, lifetime=-60) as expired:
+        assert expired.get("/logs").json()["code"] == "token_expired"
+    assert admin.get("/logs", headers={"Authorization": "Bearer x.y.z"}).status_code == 401
+    [event] = own_events(admin, outcome="denied")
+    assert (event["metadata"]["status"], event["metadata"]["error"]) == (401, "token_expired")
+
+
+def test_a_switch_to_best_effort_is_on_record(running: Service) -> None:
+    admin, platform = running.tenant("switched"), running.client(None, Role.PLATFORM)
+    assert admin.tenant is not None
+    changed = platform.patch(f"/tenants/{admin.tenant.id}", json={"access_audit": "best_effort"})
+    assert changed.status_code == 200
+    events = own_events(admin, resource_id=admin.tenant.id)
+    assert [event["action"].rsplit(".", 1)[1] for event in events] == ["update", "change", "update"]
+    before, after = events[1]["before_state"], events[1]["after_state"]
+    assert (before["access_audit"], after["access_audit"]) == ("strict", "best_effort")
+    assert "secret" not in str(events)
+    for body in ({"access_audit": "best_effort"}, {"status": "suspended"}):
+        refused = platform.patch(f"/tenants/{PLATFORM_TENANT}", json=body)
+        assert (refused.status_code, refused.json()["code"]) == (409, "platform_tenant")
