@@ -37,7 +37,7 @@ def settled(client: Client, to: str, state: str, timeout: float = 60) -> dict[st
     deadline = time.monotonic() + timeout
     while True:
         found = report(client, to=to)
-        is_open = any(each["state"] == "open" and each["accepted"] for each in found["intervals"])
+        is_open = any(each["state"] == "open" for each in found["intervals"])
         if found["state"] == state and not is_open:
             return found
         assert time.monotonic() < deadline, found
