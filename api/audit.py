@@ -23,7 +23,7 @@ import msgspec
 from starlette.requests import HTTPConnection
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from api.audited import CREDENTIALS, PUBLIC, RULES, SECRET_BODIES, UNKNOWN, Rule, When
+from api.audited import CREDENTIALS, PREFIX, PUBLIC, RULES, SECRET_BODIES, UNKNOWN, Rule, When
 from api.problems import problem_of, status_of
 from core import telemetry
 from core.audit import PLATFORM_TENANT, Access
@@ -59,7 +59,8 @@ class Call:
     @property
     def route(self) -> tuple[str, str]:
         path = getattr(self.scope.get("route"), "path", "")
-        return self.scope.get("method", "GET"), _without_converters(path)
+        # The route of a WebSocket has the prefix in its path, which a router's others have not.
+        return self.scope.get("method", "GET"), _without_converters(path.removeprefix(PREFIX))
 
     @property
     def rule(self) -> Rule | None:
