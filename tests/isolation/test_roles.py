@@ -5,6 +5,7 @@ A route that is added to the API needs a row here.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -75,7 +76,11 @@ SEARCH: Final = {"json": {"name": "asked", "query": "action=asked"}}
 
 
 def something_to_hold(admin: Client) -> dict[str, str]:
-    admin.get(f"/logs/{admin.ingest({'action': 'asked'})}", params={"wait": "20"})
+    admin.ingest({"action": "asked"})
+    deadline = time.monotonic() + 30
+    while not admin.get("/logs", params={"action": "asked"}).json()["data"]:
+        assert time.monotonic() < deadline, "it is not found"
+        time.sleep(0.2)
     return {}
 
 
