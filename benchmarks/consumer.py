@@ -159,5 +159,8 @@ class _EncodingStore:
 class _Transport:
     """OpenSearch's answer to a bulk that it takes whole."""
 
+    deadline = 5.0
+    write_deadline = 15.0
+
     async def call(self, method: str, path: str, params: Mapping[str, str], body: bytes, **more: object) -> str:
         return '{"items":[' + ",".join(['{"create":{"status":201}}'] * (body.count(b"\n") // 2)) + "]}"
