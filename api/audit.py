@@ -23,7 +23,8 @@ import msgspec
 from starlette.requests import HTTPConnection
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from api.audited import CREDENTIALS, PREFIX, PUBLIC, RULES, SECRET_BODIES, UNKNOWN, Rule, When
+from api import PREFIX
+from api.audited import CREDENTIALS, PUBLIC, RULES, SECRET_BODIES, UNKNOWN, Rule, When
 from api.problems import problem_of, status_of
 from core import telemetry
 from core.audit import PLATFORM_TENANT, Access

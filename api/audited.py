@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Any, Final
 
+from api import PREFIX
+
 
 class When(Enum):
     """When a route's call is recorded; always before its answer is released."""
@@ -45,7 +47,6 @@ def _refused(action: str) -> Rule:
     return Rule(f"ocelot.{action}", When.REFUSED)
 
 
-PREFIX: Final = "/api/v1"
 UNKNOWN: Final = _around("api.call")
 RULES: Final[dict[tuple[str, str], Rule]] = {
     ("POST", "/logs"): _refused("event.send"),

@@ -15,6 +15,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import ASGIApp
 
+from api import PREFIX
 from api.audit import Audited
 from api.audited import describe_audit
 from api.direct import Direct, Route
@@ -63,7 +64,6 @@ from core.keys import signing_key_pem
 from core.settings import BadSettings, Settings, load
 
 log = logging.getLogger(__name__)
-PREFIX = "/api/v1"
 STREAMS_DRAIN_SECONDS = 5.0
 MAX_MESSAGE_BYTES = 64 * 1024
 """Of a WebSocket's client, who sends a token and nothing else."""

@@ -10,7 +10,7 @@ from typing import Any, Final
 from fastapi import APIRouter, Request
 from starlette.responses import Response
 
-from api import audit
+from api import PREFIX, audit
 from api.auth import Access
 from api.exports import StreamedFile, released_on_error
 from api.filters import search_of
@@ -32,7 +32,6 @@ from core.query.parameters import limit_of
 from core.tenant import Claims, from_token
 
 router = APIRouter(tags=["exports"])
-PREFIX: Final = "/api/v1"
 _MEMBERS: Final = ("format", "packing", "search")
 _GRACE_US: Final = 120_000_000
 """What a cancelled job's runner may take to stop; its files are removed after that."""

@@ -12,7 +12,8 @@ from typing import Any, Final
 
 import pytest
 
-from api.audited import PREFIX, PUBLIC, RULES, When
+from api import PREFIX
+from api.audited import PUBLIC, RULES, When
 from core.access import Role
 from core.audit import PLATFORM_TENANT
 from core.tenant import Tenant

@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from api.audited import PREFIX, PUBLIC, RULES
+from api import PREFIX
+from api.audited import PUBLIC, RULES
 from api.main import create_service
 from core.access import Role
 from core.audit import Access, Trail

@@ -7,8 +7,9 @@ import logging
 import httpx
 import pytest
 
+from api import PREFIX
 from api.direct import Direct, Route
-from api.main import PREFIX, create_service
+from api.main import create_service
 from api.middleware import Envelope
 from api.routes import logs
 from core.settings import Settings
