@@ -13,7 +13,8 @@ from hypothesis import settings
 from infra.local.servers import Server, start_index, start_store
 
 # No deadline: it would be a busy machine's fault. `make thorough` takes the other profile.
-settings.register_profile("brief", max_examples=30, deadline=None)
+# The brief one takes the same examples each time, so that a run says something of the change at hand.
+settings.register_profile("brief", max_examples=30, deadline=None, derandomize=True)
 settings.register_profile("thorough", max_examples=1000, deadline=None)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "brief"))
 

@@ -127,7 +127,7 @@ class Finder:
                 hits = self._hits.finditer(text, first + 1)  # another may begin inside it
                 continue
             found.setdefault(at, []).append((max(0, first - begin), min(end - begin, len(item))))
-            if end > begins[at + 1]:
+            if end >= begins[at + 1]:  # it took the line feed that the next item's first hit may begin with
                 hits = self._hits.finditer(text, begins[at + 1] - 1)
         return found
 
