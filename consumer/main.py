@@ -29,6 +29,7 @@ from consumer.pipeline import Pipeline
 from core import instant, telemetry
 from core.archiving.files import SegmentFiles
 from core.export.source import Source
+from core.garbage import settled
 from core.jobs import ERASURE, EXPORT, RECONCILE, REINDEX, RESTORE, RETENTION, TENANT_DELETION
 from core.settings import BadSettings, Settings, load
 from core.snapshots import Snapshots
@@ -75,7 +76,8 @@ async def consume(settings: Settings) -> None:
         jobs = [asyncio.create_task(job) for job in _jobs(settings, backends, pipeline, runner)]
         jobs.append(asyncio.create_task(snapshots.refresh_forever()))
         try:
-            await loop.run()
+            with settled():
+                await loop.run()
         finally:
             for job in jobs:
                 job.cancel()
