@@ -30,6 +30,7 @@ from consumer.pipeline import Pipeline
 from core import instant, telemetry
 from core.archiving.files import SegmentFiles
 from core.export.source import Source
+from core.garbage import settled
 from core.jobs import ERASURE, EXPORT, RECONCILE, REINDEX, RESTORE, RETENTION, TENANT_DELETION
 from core.migration import announce_forever
 from core.settings import BadSettings, Settings, load
@@ -78,7 +79,8 @@ async def consume(settings: Settings) -> None:
         jobs.append(asyncio.create_task(snapshots.refresh_forever()))
         jobs.append(asyncio.create_task(announce_forever(backends.migrations, uuid.uuid4().hex)))
         try:
-            await loop.run()
+            with settled():
+                await loop.run()
         finally:
             for job in jobs:
                 job.cancel()

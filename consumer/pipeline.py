@@ -249,6 +249,9 @@ class Pipeline:
 
 
 def _count(outcomes: Sequence[InsertOutcome | Exception]) -> None:
+    if (stored := outcomes.count(InsertOutcome.STORED)) == len(outcomes):
+        telemetry.CONSUMED.labels(InsertOutcome.STORED).inc(stored)
+        return
     for name in InsertOutcome:
         if number := outcomes.count(name):
             telemetry.CONSUMED.labels(name).inc(number)

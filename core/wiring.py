@@ -118,6 +118,8 @@ async def open_backends(settings: Settings) -> AsyncIterator[Backends]:
             shards=settings.index_shards,
             replicas=settings.index_replicas,
             facets_of=FacetSource(control).of,
+            sign_for=settings.aws_region if settings.opensearch_auth == "sigv4" else None,
+            ca_file=settings.opensearch_ca_file,
         )
         stack.push_async_callback(index.aclose)
         queue = _queue(settings)
