@@ -31,7 +31,7 @@ define run
 	--add-host host.docker.internal:host-gateway --publish 127.0.0.1:$(2):$(2) --stop-timeout 40 ocelot-log-$(1):$(IMAGE_TAG)
 endef
 
-.PHONY: setup dev dev-api dev-consumer test thorough test-live faults isolation attacks coverage bench lint format collections tryout docs requirements hooks docker-build-api docker-build-consumer docker-build-all docker-run-api docker-run-consumer up down clean help
+.PHONY: setup dev dev-api dev-consumer test thorough test-live faults isolation attacks described mutants coverage bench lint format collections tryout docs requirements hooks docker-build-api docker-build-consumer docker-build-all docker-run-api docker-run-consumer up down clean help
 
 setup: $(READY) ## install into .venv, and nothing else
 
@@ -77,6 +77,12 @@ isolation: $(READY) ## one tenant against another, by every route
 
 attacks: $(READY) ## hostile input against the running service
 	@$(BIN)/python -m pytest tests/attacks $(ARGS)
+
+described: $(READY) ## many requests from the API's description, good and bad, every answer checked (20 minutes)
+	@$(BIN)/python -m pytest tests/attacks/test_description.py -m slow $(ARGS)
+
+mutants: $(READY) ## take each guard away in a copy of the tree, and see its test fail (docs/mutants.md)
+	@WORKERS=$(WORKERS) $(BIN)/python -m tests.mutants
 
 coverage: $(READY) ## branch coverage of core, api and consumer; fails under 90 %
 	@$(BIN)/python -m pytest --cov --cov-report=term-missing:skip-covered --cov-fail-under=90 $(ARGS)
