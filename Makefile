@@ -31,7 +31,7 @@ define run
 	--add-host host.docker.internal:host-gateway --publish 127.0.0.1:$(2):$(2) --stop-timeout 40 ocelot-log-$(1):$(IMAGE_TAG)
 endef
 
-.PHONY: setup dev dev-api dev-consumer test thorough test-live faults isolation attacks described mutants coverage bench lint format collections tryout docs requirements hooks docker-build-api docker-build-consumer docker-build-all docker-run-api docker-run-consumer up down clean help
+.PHONY: setup dev dev-api dev-consumer test thorough test-live faults isolation attacks described mutants audit sbom licences coverage bench lint format collections tryout docs requirements hooks docker-build-api docker-build-consumer docker-build-all docker-run-api docker-run-consumer up down clean help
 
 setup: $(READY) ## install into .venv, and nothing else
 
@@ -83,6 +83,16 @@ described: $(READY) ## many requests from the API's description, good and bad, e
 
 mutants: $(READY) ## take each guard away in a copy of the tree, and see its test fail (docs/mutants.md)
 	@WORKERS=$(WORKERS) $(BIN)/python -m tests.mutants
+
+audit: $(READY) sbom ## what a deployment imports (build/sbom.cdx.json, for any scanner), and bandit over the code
+	@$(BIN)/bandit -q -ll -c pyproject.toml -r api cli consumer core infra -x api/static
+	@$(BIN)/python -m pytest -q tests/unit/test_supply.py $(ARGS)
+
+sbom: $(READY) ## write the list of what a deployment imports, as CycloneDX 1.6, to build/
+	@$(BIN)/python -m infra.supply sbom
+
+licences: $(READY) ## write docs/licences.md
+	@$(BIN)/python -m infra.supply licences
 
 coverage: $(READY) ## branch coverage of core, api and consumer; fails under 90 %
 	@$(BIN)/python -m pytest --cov --cov-report=term-missing:skip-covered --cov-fail-under=90 $(ARGS)
