@@ -86,7 +86,6 @@ mutants: $(READY) ## take each guard away in a copy of the tree, and see its tes
 
 audit: $(READY) sbom ## what a deployment imports (build/sbom.cdx.json, for any scanner), and bandit over the code
 	@$(BIN)/bandit -q -ll -c pyproject.toml -r api cli consumer core infra -x api/static
-	@$(BIN)/python -m pytest -q tests/unit/test_supply.py $(ARGS)
 
 sbom: $(READY) ## write the list of what a deployment imports, as CycloneDX 1.6, to build/
 	@$(BIN)/python -m infra.supply sbom

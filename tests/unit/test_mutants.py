@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 from pathlib import Path
 
 import pytest
@@ -32,3 +33,17 @@ def test_a_guard_is_where_its_trial_says(trial: Trial) -> None:
 
 def test_the_page_is_fresh() -> None:
     assert PAGE.read_text(encoding="utf-8") == page(), "python -m tests.mutants page"
+
+
+def test_every_test_of_the_threat_model_exists() -> None:
+    named = re.findall(r"`(tests/\w+/\w+\.py)::(\w+)`", (ROOT / "SECURITY.md").read_text(encoding="utf-8"))
+    rows = [line for line in (ROOT / "SECURITY.md").read_text(encoding="utf-8").splitlines() if line.startswith("| ")][
+        1:
+    ]
+    assert len(named) == len(rows) >= 30
+    missing = []
+    for path, name in named:
+        source = (ROOT / path).read_text(encoding="utf-8") if (ROOT / path).is_file() else ""
+        if not re.search(rf"^(?:async )?def {name}\(", source, re.MULTILINE):
+            missing.append(f"{path}::{name}")
+    assert missing == []
