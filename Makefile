@@ -7,6 +7,8 @@ MAKEFLAGS += --no-print-directory
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+AWS_VENV := .venv-aws
+AWS_READY := $(AWS_VENV)/.ready
 ARGS ?=
 WORKERS ?= 3
 OCELOT_LIVE ?= ../shared/live
@@ -15,7 +17,7 @@ PYTHONS := python3.11 python3.12 python3.13 python3.14 python3
 COMPILE = $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
 	--no-annotate --custom-compile-command "make requirements"
 
-.PHONY: setup dev dev-api dev-consumer test thorough test-live faults isolation attacks coverage bench lint format collections tryout docs requirements hooks clean help
+.PHONY: setup dev dev-api dev-consumer test thorough test-live faults isolation attacks coverage bench lint format collections tryout docs aws-tasks infra-aws requirements hooks clean help
 
 setup: $(READY) ## install into .venv, and nothing else
 
@@ -87,15 +89,31 @@ tryout: $(READY) ## make every request of both files to the running stack of mak
 docs: $(READY) ## write .env.example and docs/settings.md from the settings
 	@$(BIN)/python -m infra.settings_page
 
+aws-tasks: $(READY) ## write the settings and task definitions of the containers on AWS
+	@$(BIN)/python -m infra.aws.settings
+	@$(BIN)/python -m infra.aws.task_definitions write
+	@$(BIN)/python -m infra.aws.costs
+
+# The CDK is large, and runs Node.js (22 or later; 20 with a warning): an environment of its own, made when first asked for.
+$(AWS_READY): requirements/aws.txt $(READY)
+	@$(BIN)/python -m venv $(AWS_VENV)
+	@$(AWS_VENV)/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r $<
+	@touch $@
+
+infra-aws: $(AWS_READY) ## synthesize and check the infrastructure on AWS, offline
+	@command -v node >/dev/null || { echo "the CDK needs Node.js" >&2; exit 1; }
+	@JSII_SILENCE_WARNING_END_OF_LIFE_NODE_VERSION=1 $(AWS_VENV)/bin/python -m pytest -c infra/aws/pytest.ini --rootdir . infra/aws/tests $(ARGS)
+
 requirements: $(READY) ## pin the requirements of pyproject.toml again (newest: ARGS=--upgrade)
 	@$(COMPILE) $(ARGS) pyproject.toml -o requirements/runtime.txt
+	@$(COMPILE) $(ARGS) requirements/aws.in -o requirements/aws.txt
 	@$(COMPILE) $(ARGS) --extra dev --constraints requirements/runtime.txt pyproject.toml -o requirements/dev.txt
 
 hooks: $(READY) ## run the checks before each commit
 	@$(BIN)/pre-commit install
 
 clean: ## remove .venv and all caches; the data in .ocelot stays
-	@rm -rf $(VENV) build dist *.egg-info htmlcov .coverage .coverage.* .hypothesis .*_cache
+	@rm -rf $(VENV) $(AWS_VENV) cdk.out build dist *.egg-info htmlcov .coverage .coverage.* .hypothesis .*_cache
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 help: ## list the targets
