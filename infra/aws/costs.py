@@ -144,7 +144,7 @@ searched for a month and then archived. What it takes elsewhere is an estimate, 
 {STORED} bytes in MongoDB with its indexes (times three members), {INDEXED} in both copies of the index,
 {ARCHIVED} in the archive. Traffic between zones and out to readers is not in it.
 
-Made by `make aws-tasks` from `infra/aws/costs.py` and `infra/aws/stages.py`.
+Made by `make docs` from `infra/aws/costs.py` and `infra/aws/stages.py`.
 
 """
 

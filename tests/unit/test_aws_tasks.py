@@ -16,7 +16,6 @@ from botocore.validate import ParamValidator
 
 from core.settings import BadSettings, Settings, load
 from infra.aws import costs, task_definitions
-from infra.aws import settings as aws_settings
 from infra.aws.containers import CONTAINERS, Container, of_stage
 from infra.aws.stages import STAGES, Stage
 from infra.settings_page import settings
@@ -95,15 +94,7 @@ def faults_by_settings(definition: Definition, monkeypatch: pytest.MonkeyPatch) 
 @EACH
 def test_the_files_are_fresh(container: Container) -> None:
     found = task_definitions.path_of(container).read_text(encoding="utf-8")
-    assert found == task_definitions.text(container), "stale: run `make aws-tasks`"
-
-
-def test_the_settings_are_fresh() -> None:
-    assert aws_settings.FILE.read_text(encoding="utf-8") == aws_settings.text(), "stale: run `make aws-tasks`"
-
-
-def test_what_differs_on_aws_are_settings_and_no_secrets() -> None:
-    assert set(aws_settings.DIFFERS) <= {each.name for each in settings() if not each.secret}
+    assert found == task_definitions.text(container), "stale: run `make docs`"
 
 
 @EACH
@@ -228,7 +219,7 @@ def test_every_secret_of_the_catalogue_has_its_place() -> None:
 
 
 def test_the_costs_are_fresh() -> None:
-    assert costs.PAGE.read_text(encoding="utf-8") == costs.page(), "stale: run `make aws-tasks`"
+    assert costs.PAGE.read_text(encoding="utf-8") == costs.page(), "stale: run `make docs`"
 
 
 @pytest.mark.parametrize("plan", costs.PLANS, ids=lambda plan: str(plan.rate))
