@@ -63,7 +63,7 @@ def client(running: Service) -> Client:
 def test_a_value_finds_itself_and_nothing_else(request: pytest.FixtureRequest, client: Client, n: int) -> None:
     text = PAYLOADS[n]
     own = f"r{n + 1}"
-    written = text.replace("*", "\\*") if text.endswith("*") else text
+    written = text[:-1] + "\\*" if text.endswith("*") else text
     written = "\\" + written if written.startswith("!") else written
     for field in ("user_id", "source", "metadata.v"):
         for query in (
@@ -126,7 +126,7 @@ def test_no_cell_of_an_export_is_a_formula(client: Client) -> None:
     rows = list(csv.reader(io.StringIO(answer.text, newline="")))
     cells = [cell for row in rows[1:] for cell in row]
     assert len(rows) == len(PAYLOADS) + 2
-    assert [cell for cell in cells if cell.startswith(FORMULA_STARTS)] == []
+    assert [cell for cell in cells if cell.startswith(FORMULA_STARTS) and not cell.startswith("'")] == []
     assert sum(cell.startswith("'=") for cell in cells) >= 6
     name = answer.headers["Content-Disposition"]
     assert not set(name) & set("\r\n/\\")
