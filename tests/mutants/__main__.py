@@ -110,17 +110,15 @@ def main() -> int:
         def attempt(trial: Trial) -> str | None:
             folder = folders.get()
             try:
-                return mutated(folder, trial)
+                fault = mutated(folder, trial)
             finally:
                 folders.put(folder)
+            told = "caught  " if fault is None else "SURVIVED"
+            print(f"{told}  {trial.suite:9}  {trial.guard}" + (f": {fault}" if fault else ""), flush=True)
+            return fault
 
         with ThreadPoolExecutor(WORKERS) as pool:
             results = list(zip(TRIALS, pool.map(attempt, TRIALS), strict=True))
-    for trial, fault in results:
-        print(
-            f"{'caught  ' if fault is None else 'SURVIVED'}  {trial.suite:9}  {trial.guard}"
-            + (f": {fault}" if fault else "")
-        )
     return _summary(results, time.monotonic() - started)
 
 
