@@ -110,7 +110,7 @@ docs: $(READY) ## write .env.example, docs/settings.md, each place's settings, a
 # The CDK is large, and runs Node.js (22 or later; 20 with a warning): an environment of its own, made when first asked for.
 $(AWS_READY): requirements/aws.txt $(READY)
 	@$(BIN)/python -m venv $(AWS_VENV)
-	@$(AWS_VENV)/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r $<
+	@$(AWS_VENV)/bin/python -m pip install --quiet --disable-pip-version-check --no-compile --require-hashes -r $<
 	@touch $@
 
 infra-aws: $(AWS_READY) ## synthesize and check the infrastructure on AWS, offline
