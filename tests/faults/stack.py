@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 from collections.abc import Iterator
@@ -15,7 +16,7 @@ from core.wiring import Backends
 from infra.local.servers import Server, free_port, start_index, start_store
 from tests.faults.proxy import Proxy, in_front_of
 from tests.flow.conftest import drop_live, live_environment
-from tests.service import Client, Service, environment, service
+from tests.service import Client, Process, Service, environment, service
 
 # A killed consumer's messages come again when their leases lapse.
 LEASE = "4"
@@ -71,6 +72,24 @@ class Stack:
             yield
         finally:
             os.kill(pid, signal.SIGCONT)
+
+    @contextmanager
+    def another_api(self, **alter: float) -> Iterator[Process]:
+        """A second API beside the first, of the same service; altered as `tests.faults.altered` tells."""
+        settings = {**self.service.environment, "PORT": str(free_port()), "OCELOT_ALTER": json.dumps(alter)}
+        module, arguments = ("tests.faults.altered", ("api.main",)) if alter else ("api.main", ())
+        process = Process(module, settings, int(settings["PORT"]), "/api/v1/health", arguments=arguments)
+        process.start()
+        try:
+            yield process
+        finally:
+            process.stop()
+
+    def peak_mib(self, process: Process) -> int:
+        """The most memory that the process has had, in MiB."""
+        assert process.popen is not None
+        status = Path(f"/proc/{process.popen.pid}/status").read_text()
+        return int(status.split("VmHWM:")[1].split()[0]) // 1024
 
     def forget(self, client: Client) -> None:
         """The index loses all that it has of the client's tenant; an index of its own, all that it has."""
