@@ -134,7 +134,7 @@ class RefusingStore(_Threaded):
         writer.transport.abort()
         their_writer.transport.abort()
 
-    async def _asked(
+    async def _asked(  # of the client, by whom the server is asked
         self,
         reader: asyncio.StreamReader,
         server: asyncio.StreamWriter,

@@ -1,4 +1,4 @@
-"""Too much at once, and processes that come and go: who is let in stays served, who is answered 2xx is stored."""
+"""Too much at once: who is let in stays served, the rest is told early, and nobody waits for another's backlog."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import base64
 import json
 import os
 import re
+import resource
 import threading
 import time
 from collections.abc import Iterator
@@ -18,14 +19,12 @@ from pymongo import MongoClient
 from tests import census, figures
 from tests.faults import stack as stacks
 from tests.faults.stack import Stack
-from tests.service import Client, Process
+from tests.service import Client
 
 pytestmark = pytest.mark.timeout(300)
 SECONDS = float(os.environ.get("OCELOT_OVERLOAD_SECONDS", "6"))
 RATE = 2_000_000
 GREEDY = 32
-# What a container has between SIGTERM and SIGKILL.
-STOP_TIMEOUT = 30
 
 
 @pytest.fixture(scope="module", params=stacks.SERVERS)
@@ -155,67 +154,31 @@ def test_a_tenants_backlog_holds_back_itself_alone(stack: Stack, request: pytest
     )  # fmt: skip
 
 
-class Rolling(threading.Thread):
-    """Sends keyed bulks to one API and the other in turn, to the other when one is away, until `over`."""
-
-    def __init__(self, client: Client, apis: list[Process], over: threading.Event) -> None:
-        super().__init__(daemon=True)
-        self.token, self.apis, self.over = client.token, apis, over
-        self.accepted: set[str] = set()
-        self.keys = 0
-        self.cut_off = self.turned_away = 0
-        self.wrong: list[str] = []
-
-    def run(self) -> None:
-        headers = {"Authorization": f"Bearer {self.token}"}
-        with httpx.Client(headers=headers, timeout=60) as http:
-            turn = 0
-            while not self.over.is_set():
-                batch = [{"action": "rolled", "idempotency_key": f"k{self.keys + n}"} for n in range(10)]
-                turn += 1
-                url = f"http://127.0.0.1:{self.apis[turn % 2].port}/api/v1/logs/bulk"
-                try:
-                    answer = http.post(url, json=batch)
-                except httpx.ConnectError:
-                    self.turned_away += 1
-                    time.sleep(0.05)
-                    continue
-                except httpx.TransportError:
-                    self.cut_off += 1
-                    continue
-                if answer.status_code == 202 and answer.json()["accepted"] == 10:
-                    self.accepted |= {item["id"] for item in answer.json()["items"]}
-                    self.keys += 10
-                elif answer.status_code not in (202, 429, 503):
-                    self.wrong.append(answer.text[:300])
-                time.sleep(0.1)
-
-
-def test_a_rolling_restart_drops_nothing_that_was_answered(stack: Stack, request: pytest.FixtureRequest) -> None:
-    client = stack.service.tenant("rolling")
-    over = threading.Event()
-    stops = []
-    with stack.another_api() as second:
-        sender = Rolling(client, [stack.service.api, second], over)
-        sender.start()
-        for process in (stack.service.api, second, stack.service.consumer):
-            before = sender.keys
-            began = time.monotonic()
-            assert process.stop(grace=STOP_TIMEOUT) == 0
-            stops.append(time.monotonic() - began)
-            process.start()
-            while sender.keys < before + 30:  # it went on meanwhile, or does now
-                assert sender.is_alive()
-                time.sleep(0.05)
-        over.set()
-        sender.join(60)
-        assert sender.wrong == []
+def test_a_full_disk_under_the_queue_is_told_and_over_at_once(stack: Stack, request: pytest.FixtureRequest) -> None:
+    """No file of the API's may grow any more."""
+    if stack.service.environment["OCELOT_QUEUE"] != "file":
+        pytest.skip("not this machine's disk")
+    client = stack.service.tenant("full")
+    first = client.ingest({"action": "before"})
+    popen = stack.service.api.popen
+    assert popen is not None
+    _, hard = resource.prlimit(popen.pid, resource.RLIMIT_FSIZE)
+    resource.prlimit(popen.pid, resource.RLIMIT_FSIZE, (4096, hard))
+    try:
+        answer = client.post("/logs", json={"action": "meanwhile"})
+        bulk = client.post("/logs/bulk", json=[{"action": "meanwhile"}] * 2)
+    finally:
+        resource.prlimit(popen.pid, resource.RLIMIT_FSIZE, (hard, hard))
+    for told in (answer, bulk):
+        assert (told.status_code, told.json()["code"]) == (503, "dependency_unavailable")
+        assert int(told.headers["Retry-After"]) >= 1
+        assert "queue.db" not in told.text
+    began = time.monotonic()
+    after = client.ingest({"action": "after"})
+    took = time.monotonic() - began
     census.settle(stack.service, [client])
-    held = census.take(stack.service, client)
-    assert sender.accepted <= set(held.stored)
-    assert sender.keys <= len(held.stored) == len(held.indexed) <= sender.keys + 10
+    assert set(census.take(stack.service, client).stored) == {first, after}
     figures.record(
-        request, "Rolling restart", test=request.node.name, accepted=len(sender.accepted),
-        lost=len(sender.accepted - set(held.stored)), cut_off=sender.cut_off, turned_away=sender.turned_away,
-        slowest_stop=f"{max(stops):.1f} s",
+        request, "Faults of dependencies", fault="queue's disk is full", servers="embedded", sending="503",
+        reading="200", accepted=2, stored=2, indexed=2, parked=0, whole_after=f"{took:.1f} s",
     )  # fmt: skip
