@@ -1,7 +1,7 @@
 """Runs a service as it is, but for its clock or its queue: python -m tests.faults.altered api.main.
 
-OCELOT_ALTER is JSON: `clock`: how many seconds its wall clock is ahead; `rate`: how many bytes a second the queue takes
-of it, one send after another.
+OCELOT_ALTER is JSON: `clock`: a file that says how many seconds its wall clock is ahead, looked at again and again;
+`rate`: how many bytes a second the queue takes of it, one send after another.
 """
 
 from __future__ import annotations
@@ -15,16 +15,25 @@ import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
-ALTER: dict[str, float] = json.loads(os.environ["OCELOT_ALTER"])
+ALTER: dict[str, Any] = json.loads(os.environ["OCELOT_ALTER"])
 
 
-def _shift(seconds: float) -> None:
+def _shift(clock: Path) -> None:
     """Before anything else is imported, so that nobody has the right clock by another name."""
-    wall, wall_ns = time.time, time.time_ns
-    time.time = lambda: wall() + seconds
-    time.time_ns = lambda: wall_ns() + int(seconds * 1e9)
+    wall, wall_ns, steady = time.time, time.time_ns, time.monotonic
+    known = looked = 0.0
+
+    def ahead() -> float:
+        nonlocal known, looked
+        if steady() - looked > 0.05:
+            known, looked = float(clock.read_text()), steady()
+        return known
+
+    time.time = lambda: wall() + ahead()
+    time.time_ns = lambda: wall_ns() + int(ahead() * 1e9)
 
 
 class SlowQueue:
@@ -45,7 +54,8 @@ class SlowQueue:
 
 
 def main(name: str) -> None:
-    _shift(ALTER.get("clock", 0.0))
+    if clock := ALTER.get("clock"):
+        _shift(Path(clock))
     module = importlib.import_module(name)
     if rate := ALTER.get("rate"):
         lifespan = importlib.import_module("api.lifespan")

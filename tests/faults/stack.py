@@ -79,7 +79,7 @@ class Stack:
             os.kill(pid, signal.SIGCONT)
 
     @contextmanager
-    def another_api(self, **alter: float) -> Iterator[Process]:
+    def another_api(self, **alter: object) -> Iterator[Process]:
         """A second API beside the first, of the same service; altered as `tests.faults.altered` tells."""
         settings = {**self.service.environment, "PORT": str(free_port()), "OCELOT_ALTER": json.dumps(alter)}
         module, arguments = ("tests.faults.altered", ("api.main",)) if alter else ("api.main", ())
