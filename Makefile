@@ -9,13 +9,14 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 ARGS ?=
 WORKERS ?= 3
+SECONDS ?= 180
 OCELOT_LIVE ?= ../shared/live
 # The oldest supported Python first: what runs there runs on all.
 PYTHONS := python3.11 python3.12 python3.13 python3.14 python3
 COMPILE = $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
 	--no-annotate --custom-compile-command "make requirements"
 
-.PHONY: setup dev dev-api dev-consumer test thorough test-live faults isolation attacks coverage bench lint format collections tryout docs requirements hooks clean help
+.PHONY: setup dev dev-api dev-consumer test thorough test-live faults soak isolation attacks coverage bench lint format collections tryout docs requirements hooks clean help
 
 setup: $(READY) ## install into .venv, and nothing else
 
@@ -55,6 +56,9 @@ test-live: $(READY) ## all tests, on the real servers of OCELOT_LIVE as well
 
 faults: $(READY) ## the tests that kill, hang and stop everything (the long form: ARGS='-m "slow or not slow"')
 	@$(BIN)/python -m pytest tests/faults -s $(ARGS)
+
+soak: $(READY) ## a steady load for SECONDS (180): memory, descriptors, lag and answers stay as they are
+	@OCELOT_SOAK_SECONDS=$(SECONDS) $(BIN)/python -m pytest tests/faults/test_soak.py -m slow -s --timeout=0 $(ARGS)
 
 isolation: $(READY) ## one tenant against another, by every route
 	@$(BIN)/python -m pytest tests/isolation $(ARGS)
