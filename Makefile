@@ -16,9 +16,6 @@ PYTHONS := python3.11 python3.12 python3.13 python3.14 python3
 COMPILE = $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
 	--no-annotate --custom-compile-command "make requirements"
 
-<<<<<<< HEAD
-.PHONY: setup dev dev-api dev-consumer test thorough test-live faults soak isolation attacks coverage bench lint format collections tryout docs requirements hooks clean help
-=======
 IMAGE_TAG ?= local
 PROFILES ?=
 COMPOSE = docker compose $(foreach profile,$(PROFILES),--profile $(profile))
@@ -35,8 +32,7 @@ define run
 	--add-host host.docker.internal:host-gateway --publish 127.0.0.1:$(2):$(2) --stop-timeout 40 ocelot-log-$(1):$(IMAGE_TAG)
 endef
 
-.PHONY: setup dev dev-api dev-consumer test thorough test-live faults isolation attacks coverage bench lint format collections tryout docs requirements hooks docker-build-api docker-build-consumer docker-build-all docker-run-api docker-run-consumer up down clean help
->>>>>>> main
+.PHONY: setup dev dev-api dev-consumer test thorough test-live faults soak isolation attacks coverage bench lint format collections tryout docs requirements hooks docker-build-api docker-build-consumer docker-build-all docker-run-api docker-run-consumer up down clean help
 
 setup: $(READY) ## install into .venv, and nothing else
 
