@@ -18,6 +18,7 @@ from consumer.jobs.frontier import Frontier
 from consumer.jobs.outbox import OutboxDrain
 from consumer.jobs.rebuild import Rebuild
 from consumer.jobs.reconcile import Reconcile
+from consumer.jobs.recording import Recorder
 from consumer.jobs.reindex import Reindex
 from consumer.jobs.restore import Restore
 from consumer.jobs.retained import Ports
@@ -30,6 +31,7 @@ from core import instant, telemetry
 from core.archiving.files import SegmentFiles
 from core.export.source import Source
 from core.jobs import ERASURE, EXPORT, RECONCILE, REINDEX, RESTORE, RETENTION, TENANT_DELETION
+from core.producer import Occasional
 from core.settings import BadSettings, Settings, load
 from core.snapshots import Snapshots
 from core.tombstones import TombstoneSource
@@ -71,6 +73,7 @@ async def consume(settings: Settings) -> None:
             keep=settings.job_keep,
             at_once=settings.jobs_at_once,
             lease=min(LEASE_SECONDS, settings.lease_seconds),
+            ended=Recorder(backends.control, Occasional(backends.queue, backends.ledger)).ended,
         )
         jobs = [asyncio.create_task(job) for job in _jobs(settings, backends, pipeline, runner)]
         jobs.append(asyncio.create_task(snapshots.refresh_forever()))

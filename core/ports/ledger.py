@@ -32,7 +32,7 @@ class Heartbeat:
     at: int
     voided: tuple[int, ...] = ()
     ended: bool = False
-    """It is its last: the producer seals nothing more."""
+    """The producer seals nothing more, unless a younger heartbeat says otherwise first."""
 
 
 @dataclass(frozen=True, slots=True)

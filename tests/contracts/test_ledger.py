@@ -132,6 +132,25 @@ async def test_a_producer_that_said_that_it_ended_holds_nothing_back(ledger: Mon
     assert await ledger.complete_through("tenant01") == 900
 
 
+async def test_a_producer_that_ended_may_begin_again(ledger: MongoLedger, clock: Clock) -> None:
+    """As one that now and then has something to record: until it has ended again, it holds the mark."""
+    clock.now = 1_000
+    await ledger.beat(Heartbeat("now and then", 1, 500, ended=True))
+    await ledger.record([receipt("now and then", 1, 400)])
+    await ledger.beat(Heartbeat("always", 0, 900))
+    await ledger.advance(EVER)
+    assert await ledger.complete_through("tenant01") == 900
+    await ledger.beat(Heartbeat("now and then", 1, 950))
+    await ledger.beat(Heartbeat("always", 0, 990))
+    assert await ledger.complete_through("tenant01") == 950
+    await ledger.beat(Heartbeat("now and then", 2, 960, ended=True))
+    await ledger.advance(EVER)
+    assert await ledger.complete_through("tenant01") < 960, "its second has not arrived"
+    await ledger.record([receipt("now and then", 2, 955)])
+    await ledger.advance(EVER)
+    assert await ledger.complete_through("tenant01") == 990
+
+
 async def test_a_silent_producer_with_a_hole_is_never_passed_over(ledger: MongoLedger, clock: Clock) -> None:
     await ledger.beat(Heartbeat("a", 0, 100))
     await ledger.beat(Heartbeat("a", 1, 110))

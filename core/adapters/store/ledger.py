@@ -84,7 +84,7 @@ class MongoLedger:
         if heartbeat.voided:
             change["$addToSet"] = {"voided": {"$each": list(heartbeat.voided)}}
         if heartbeat.ended:
-            change["$set"] = {"ended": True}
+            change["$max"]["ended_at"] = heartbeat.at
         await upsert(self._producers, heartbeat.producer, change)
 
     async def record(self, receipts: Sequence[Receipt]) -> None:
@@ -179,7 +179,7 @@ class MongoLedger:
                 frontier=d["frontier"],
                 frontier_at=d["frontier_at"],
                 voided=frozenset(d.get("voided", ())),
-                ended=d.get("ended", False),
+                ended=d.get("ended", False) or d.get("ended_at", -1) >= d["at"],
             )
             for d in documents
         ]
