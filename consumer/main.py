@@ -35,6 +35,7 @@ from core.producer import Occasional
 from core.settings import BadSettings, Settings, load
 from core.snapshots import Snapshots
 from core.tombstones import TombstoneSource
+from core.viewers import KEPT_FOR as VIEWERS_KEPT
 from core.wiring import Backends, open_backends
 
 log = logging.getLogger(__name__)
@@ -120,6 +121,8 @@ def _jobs(
     yield every(2.0, runner.poll)
     yield every(60.0, runner.sweep)
     yield every(3600.0, lambda: backends.tombstones.expire(instant.now_us() - TOMBSTONE_DAYS * 86_400_000_000))
+    yield every(3600.0, backends.ledger.prune)
+    yield every(3600.0, lambda: backends.viewers.expire(instant.now_us() - VIEWERS_KEPT))
     yield every(1.0, Frontier(backends.ledger, backends.queue).run)
     if settings.retention_every and settings.archive_url is not None:
         expiry = Expiry(backends.control, backends.store, backends.segments, backends.jobs, keep=settings.job_keep)
