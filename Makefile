@@ -15,7 +15,23 @@ PYTHONS := python3.11 python3.12 python3.13 python3.14 python3
 COMPILE = $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
 	--no-annotate --custom-compile-command "make requirements"
 
-.PHONY: setup dev dev-api dev-consumer test thorough test-live faults isolation attacks coverage bench lint format collections tryout docs requirements hooks clean help
+IMAGE_TAG ?= local
+PROFILES ?=
+COMPOSE = docker compose $(foreach profile,$(PROFILES),--profile $(profile))
+# Both images say which commit they are made of.
+define build
+docker build --file Dockerfile.$(1) --tag ocelot-log-$(1):$(IMAGE_TAG) \
+	--build-arg REVISION="$$(git rev-parse HEAD)" --build-arg CREATED="$$(date -u +%Y-%m-%dT%H:%M:%SZ)" .
+endef
+# As they run everywhere: nothing can be written but a temporary folder and OCELOT_HOME, and no right is held.
+define run
+[ -f .env ] || { echo "make docker-run-$(1): no .env; copy .env.example and fill in what is required" >&2; exit 1; }; \
+	docker run --rm --interactive --init --read-only --tmpfs /tmp --cap-drop ALL --security-opt no-new-privileges \
+	--env-file .env --env OCELOT_HOME=/var/lib/ocelot --volume ocelot-home:/var/lib/ocelot \
+	--add-host host.docker.internal:host-gateway --publish 127.0.0.1:$(2):$(2) --stop-timeout 40 ocelot-log-$(1):$(IMAGE_TAG)
+endef
+
+.PHONY: setup dev dev-api dev-consumer test thorough test-live faults isolation attacks coverage bench lint format collections tryout docs requirements hooks docker-build-api docker-build-consumer docker-build-all docker-run-api docker-run-consumer up down clean help
 
 setup: $(READY) ## install into .venv, and nothing else
 
@@ -84,19 +100,41 @@ collections: $(READY) ## write the Postman collection and the .http file of docs
 tryout: $(READY) ## make every request of both files to the running stack of make dev
 	@$(BIN)/python -m infra.tryout run
 
-docs: $(READY) ## write .env.example and docs/settings.md from the settings
+docs: $(READY) ## write .env.example, docs/settings.md and the settings of compose and Kubernetes
 	@$(BIN)/python -m infra.settings_page
 
 requirements: $(READY) ## pin the requirements of pyproject.toml again (newest: ARGS=--upgrade)
 	@$(COMPILE) $(ARGS) pyproject.toml -o requirements/runtime.txt
 	@$(COMPILE) $(ARGS) --extra dev --constraints requirements/runtime.txt pyproject.toml -o requirements/dev.txt
+	@$(COMPILE) $(ARGS) --constraints requirements/dev.txt requirements/build.in -o requirements/build.txt
+	@$(COMPILE) $(ARGS) --constraints requirements/dev.txt requirements/infra.in -o requirements/infra.txt
 
 hooks: $(READY) ## run the checks before each commit
 	@$(BIN)/pre-commit install
+
+docker-build-api: ## build the image of the API
+	@$(call build,api)
+
+docker-build-consumer: ## build the image of the consumer
+	@$(call build,consumer)
+
+docker-build-all: docker-build-api docker-build-consumer ## build both images
+
+docker-run-api: ## run the API's image with the settings of .env
+	@$(call run,api,8000)
+
+docker-run-consumer: ## run the consumer's image with the settings of .env
+	@$(call run,consumer,8001)
+
+up: ## Ocelot and real servers in containers: http://localhost:8000 (PROFILES=monitoring: Grafana on 3000)
+	@$(COMPOSE) up --build --detach --wait
+
+down: ## stop the containers of make up; the data stays (ARGS=--volumes removes it)
+	@$(COMPOSE) --profile '*' down $(ARGS)
 
 clean: ## remove .venv and all caches; the data in .ocelot stays
 	@rm -rf $(VENV) build dist *.egg-info htmlcov .coverage .coverage.* .hypothesis .*_cache
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-21s %s\n", $$1, $$2}' $(MAKEFILE_LIST)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from typing import Any, Final
@@ -23,9 +22,11 @@ from core.catalogue import CatalogueCache
 from core.commit import GroupCommit
 from core.errors import OcelotError
 from core.export.source import Source
+from core.garbage import settled
 from core.ingest import Ingest
 from core.keys import signing_key_pem
 from core.limits import Limiter, Sharing
+from core.migration import announce_forever
 from core.search import Search
 from core.settings import Settings
 from core.snapshots import Snapshots
@@ -55,12 +56,10 @@ def lifespan_of(settings: Settings) -> Callable[[FastAPI], Any]:
                 asyncio.create_task(_beat_forever(state)),
                 *([asyncio.create_task(state.external.refresh_forever())] if state.external else []),
                 asyncio.create_task(state.sharing.run_forever()),
+                asyncio.create_task(announce_forever(backends.migrations, state.commit.producer)),
             ]
-            # What was made until now stays: a full collection took 50 ms to walk over it, in which nobody was served.
-            gc.collect()
-            gc.freeze()
-            yield
-            gc.unfreeze()
+            with settled():
+                yield
             await state.streams.aclose()
             await state.trail.drain()
             await state.commit.drain()

@@ -216,6 +216,7 @@ def serve() -> None:
         server_header=False,
         # It would believe whoever speaks from this machine: who is believed is OCELOT_TRUSTED_PROXIES.
         proxy_headers=False,
+        timeout_keep_alive=settings.keep_alive,
         timeout_graceful_shutdown=20,
         backlog=2048,
     )

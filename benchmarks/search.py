@@ -140,6 +140,7 @@ class Straight:
 
     def __init__(self, settings: Mapping[str, str], scope: TenantScope) -> None:
         self._scope = scope
+        self._total_bound = Settings.model_validate(settings).total_bound
         self._index = Http(settings["OPENSEARCH_URL"].rstrip("/"))
         self._events = pymongo.MongoClient[dict[str, Any]](settings["MONGODB_URL"])[settings["MONGODB_DATABASE"]][
             EVENTS
@@ -150,7 +151,7 @@ class Straight:
         kept = _Kept()
         page = parse(parameters, instant.now_us())
         index = OpenSearchIndex(cast("Client", kept), 1, 0)
-        asyncio.run(index.search(self._scope, page.query, after=None, limit=PAGE + 1, total_bound=10_000))
+        asyncio.run(index.search(self._scope, page.query, after=None, limit=PAGE + 1, total_bound=self._total_bound))
 
         def ask() -> list[str]:
             answer = self._index.call(kept.method, kept.path, kept.body)

@@ -18,8 +18,10 @@ from core.ports import StoreRow
 from core.query import ip_key
 from core.tenant import TENANT_ID
 
-_UNNAMED: Final = ("message", "salt")
-_ID: Final = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+_is_id: Final = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}").fullmatch
+_sha256: Final = hashlib.sha256
+_received_at: Final = lru_cache(maxsize=256)(instant.from_text)
+"""The events of a request share theirs."""
 
 
 def _decoder() -> Callable[[bytes], dict[str, Any]]:
@@ -48,21 +50,23 @@ def row_of(record: Record, envelope: str) -> StoreRow:
     body = record.body
     try:
         named = _decode(body)
-        timestamp = instant.from_text(named.pop("timestamp"))
-        received_at = instant.from_text(named.pop("received_at"))
-        for name in _UNNAMED:
-            named.pop(name, None)
+        take = named.pop
+        timestamp = instant.from_text(take("timestamp"))
+        received_at = _received_at(take("received_at"))
+        take("message", None)
+        take("salt", None)
         if None in named.values():
             named = {name: value for name, value in named.items() if value is not None}
+            take = named.pop
         if "ip_address" in named:
             named["ip_key"] = ip_key(named["ip_address"])
     except (msgspec.DecodeError, UnicodeDecodeError, ValueError, RecursionError) as error:
         raise InvalidEvent(f"the record is no event: {error}") from None
-    tenant_id = named.pop("tenant_id")
+    tenant_id = take("tenant_id")
     if tenant_id != record.tenant_id:
         raise InvalidEvent("the record names another tenant than its event")
-    event_id = named.pop("id")
-    if not _ID.fullmatch(event_id):
+    event_id = take("id")
+    if not _is_id(event_id):
         raise InvalidEvent("the event's id is not one")
     return StoreRow(
         event_id,
@@ -71,7 +75,7 @@ def row_of(record: Record, envelope: str) -> StoreRow:
         timestamp,
         received_at,
         named,
-        hashlib.sha256(body).digest(),
+        _sha256(body).digest(),
         record.content,
         envelope,
         body,

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Annotated, Final, Literal, Self
 from urllib.parse import urlsplit
 
-from pydantic import BeforeValidator, Field, SecretStr, ValidationError, model_validator
+from pydantic import BeforeValidator, Field, FilePath, SecretStr, ValidationError, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from core.errors import OcelotError
@@ -61,7 +61,9 @@ class Settings(BaseSettings):
     sqs_queue_url: Annotated[str | None, _Optional] = Field(
         None, alias="SQS_QUEUE_URL", description="URL of the SQS queue (with `OCELOT_QUEUE=sqs`)."
     )
-    aws_region: str = Field("us-east-1", alias="AWS_REGION", description="Region of the queue.")
+    aws_region: str = Field(
+        "us-east-1", alias="AWS_REGION", description="Region of the queue, the archive and the signatures."
+    )
     sqs_endpoint_url: Annotated[str | None, _Optional] = Field(
         None, alias="SQS_ENDPOINT_URL", description="Another endpoint than AWS's, such as ElasticMQ's."
     )
@@ -70,7 +72,24 @@ class Settings(BaseSettings):
     mongodb_database: str = Field(
         "ocelot", alias="MONGODB_DATABASE", pattern=r"^[A-Za-z0-9_-]{1,63}$", description="Database name."
     )
+    migrate_on_start: bool = Field(
+        True,
+        alias="OCELOT_MIGRATE_ON_START",
+        description="Whether a process brings the store to its own layout when it starts; if not, it waits a minute "
+        "for `ocelot migrate`, and ends.",
+    )
     opensearch_url: SecretStr = Field(alias="OPENSEARCH_URL", description="URL of the OpenSearch domain.")
+    opensearch_auth: Literal["basic", "sigv4"] = Field(
+        "basic",
+        alias="OPENSEARCH_AUTH",
+        description="`basic`: the URL's user and password, if it has them; `sigv4`: each request is signed for "
+        "`AWS_REGION` with AWS credentials, such as a task's role.",
+    )
+    opensearch_ca_file: Annotated[FilePath | None, _Optional] = Field(
+        None,
+        alias="OPENSEARCH_CA_FILE",
+        description="PEM of the authority that an `https` URL's certificate is checked against; else the public ones.",
+    )
     archive_url: Annotated[str | None, _Optional] = Field(
         None,
         alias="ARCHIVE_URL",
@@ -114,6 +133,14 @@ class Settings(BaseSettings):
         description="The consumer fills an empty index from the store at start (for an index that lives in memory).",
     )
 
+    keep_alive: int = Field(
+        75,
+        alias="OCELOT_KEEP_ALIVE",
+        ge=1,
+        le=4000,
+        description="Seconds that the API keeps an idle connection: more than the load balancer's (AWS's: 60), or some "
+        "of its requests meet one that is closing, and are answered 502.",
+    )
     host: str = Field("0.0.0.0", alias="OCELOT_HOST", description="Address that the API listens on.")
     port: int = Field(8000, alias="PORT", ge=0, le=65535, description="Port that the API listens on.")
     consumer_port: int = Field(
@@ -229,6 +256,8 @@ class Settings(BaseSettings):
         ):
             if url is not None and not _is_http(url):
                 faults.append(f"{name}: must be an http:// or https:// URL")
+        if self.opensearch_auth == "sigv4" and "@" in urlsplit(self.opensearch_url.get_secret_value()).netloc:
+            faults.append("OPENSEARCH_AUTH: sigv4 takes no user and password, and OPENSEARCH_URL holds them")
         if self.archive_url is not None and not _ARCHIVE.fullmatch(self.archive_url):
             faults.append("ARCHIVE_URL: must be s3://bucket/prefix or file:///folder")
         if (self.archive_class or self.archive_lock_days) and not (self.archive_url or "").startswith("s3://"):

@@ -1,4 +1,4 @@
-"""Writes `.env.example` and `docs/settings.md` from `core.settings.Settings`, so that no setting is forgotten there."""
+"""Writes `.env.example`, `docs/settings.md` and the settings of each place to run, from `core.settings.Settings`."""
 
 from __future__ import annotations
 
@@ -82,8 +82,11 @@ def page() -> str:
 
 
 def write(root: Path = ROOT) -> None:
-    """Write both files under `root`."""
-    for path, text in ((ENV_EXAMPLE, env_example()), (PAGE, page())):
+    """Write all files under `root`."""
+    from infra.targets import TARGETS
+
+    made = [(ENV_EXAMPLE, env_example()), (PAGE, page()), *((target.path, target.text()) for target in TARGETS)]
+    for path, text in made:
         (root / path).parent.mkdir(parents=True, exist_ok=True)
         (root / path).write_text(text, encoding="utf-8")
 
@@ -127,4 +130,4 @@ def _cell(text: str) -> str:
 
 if __name__ == "__main__":
     write()
-    sys.stdout.write(f"{ENV_EXAMPLE} and {PAGE} are written\n")
+    sys.stdout.write(f"{ENV_EXAMPLE}, {PAGE} and the settings of compose and Kubernetes are written\n")

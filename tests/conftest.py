@@ -11,6 +11,9 @@ import pytest
 from hypothesis import settings
 
 from infra.local.servers import Server, start_index, start_store
+from tests.figures import pytest_runtest_logreport, pytest_terminal_summary
+
+__all__ = ["pytest_runtest_logreport", "pytest_terminal_summary"]
 
 # No deadline: it would be a busy machine's fault. `make thorough` takes the other profile.
 # The brief one takes the same examples each time, so that a run says something of the change at hand.

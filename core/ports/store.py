@@ -88,6 +88,9 @@ class EventStore(Protocol):
     async def fetch(self, scope: TenantScope, ids: Collection[str]) -> dict[str, Stored]:
         """The events of the scope's tenant among `ids`, in one round trip; the others are left out."""
 
+    async def bodies(self, scope: TenantScope, ids: Collection[str]) -> dict[str, bytes]:
+        """What `fetch` gives, but for all except the events' bytes: a page needs no more, and waits for it."""
+
     async def find(
         self, scope: TenantScope, query: EventQuery, *, after: Position | None, limit: int, total_bound: int
     ) -> StorePage:

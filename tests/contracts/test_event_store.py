@@ -131,7 +131,8 @@ async def test_fetch_gives_the_tenants_own_and_no_others(store: MongoEventStore)
     asked = [r.id for r in (*own, *foreign, own[0])] + ["00000000-0000-7000-8000-000000000000"]
     found = await store.fetch(mine, asked)
     assert {event_id: event.body for event_id, event in found.items()} == {r.id: r.body for r in own}
-    assert await store.fetch(mine, []) == {}
+    assert await store.bodies(mine, asked) == {r.id: r.body for r in own}
+    assert await store.fetch(mine, []) == await store.bodies(mine, []) == {}
     assert (await store.count(mine), await store.count(theirs), await store.count(a_scope())) == (230, 3, 0)
 
 

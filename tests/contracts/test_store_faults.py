@@ -43,6 +43,7 @@ CALLS: dict[str, Call] = {
     "insert": lambda c: MongoEventStore(c["x"]).insert(rows(a_scope(), 1)),
     "find": lambda c: MongoEventStore(c["x"]).find(a_scope(), EventQuery(), after=None, limit=1, total_bound=1),
     "fetch": lambda c: MongoEventStore(c["x"]).fetch(a_scope(), ["x"]),
+    "bodies": lambda c: MongoEventStore(c["x"]).bodies(a_scope(), ["x"]),
     "scan": lambda c: anext(MongoEventStore(c["x"]).scan(a_scope(), start=0, end=9)),
     "ping": lambda c: MongoEventStore(c["x"]).ping(),
     "oldest": lambda c: MongoOutbox(c["x"]).oldest(1, "tenant01"),

@@ -94,6 +94,9 @@ class Store(Failing):
         rows = [self.rows[i] for i in ids if i in self.rows and self.rows[i].tenant_id == scope.tenant_id]
         return {row.id: stored(row) for row in rows}
 
+    async def bodies(self, scope: TenantScope, ids: Collection[str]) -> dict[str, bytes]:
+        return {event_id: event.body for event_id, event in (await self.fetch(scope, ids)).items()}
+
     async def find(
         self, scope: TenantScope, query: EventQuery, *, after: Position | None, limit: int, total_bound: int
     ) -> StorePage:

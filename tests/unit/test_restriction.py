@@ -46,6 +46,9 @@ class Port:
     async def fetch(self, scope: TenantScope, ids: list[str]) -> dict[str, Stored]:
         return {name: stored(name) for name in ids}
 
+    async def bodies(self, scope: TenantScope, ids: list[str]) -> dict[str, bytes]:
+        return {name: stored(name).body for name in ids}
+
     async def scan(self, scope: TenantScope, *, start: int) -> AsyncIterator[list[Stored]]:
         yield [stored("ana"), stored("ben")]
         yield [stored("ben")]
@@ -103,6 +106,7 @@ async def test_what_has_no_query_to_narrow_is_refused() -> None:
     for call in (
         lambda: port.count(scope),
         lambda: port.count(scope=scope),
+        lambda: port.bodies(scope, ["ana"]),
         lambda: port.watch([for_system("aaaaaaaa", "test"), scope]),
         lambda: port.two(scope, EventQuery(), EventQuery()),
     ):

@@ -5,15 +5,17 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping
 from contextlib import suppress
+from pathlib import Path
 from typing import Any, Final
 
 import msgspec
-from opensearchpy import AsyncOpenSearch
+from opensearchpy import AsyncHttpConnection, AsyncOpenSearch
 from opensearchpy.exceptions import ConnectionError as NotConnected
 from opensearchpy.exceptions import ConnectionTimeout, OpenSearchException, TransportError
 from opensearchpy.serializer import JSONSerializer
 
 from core.adapters.index.bulk import Cause
+from core.adapters.index.signing import Signature
 from core.adapters.index.verdict import Verdict, verdict
 from core.errors import Blocked, TimedOut, Unavailable
 
@@ -34,13 +36,28 @@ class _Verbatim(JSONSerializer):
 
 
 class Client:
-    """Calls to one cluster. A call that does not succeed within its deadline raises `Unavailable` or `Blocked`."""
+    """Calls to one cluster. A call that does not succeed within its deadline raises `Unavailable` or `Blocked`.
 
-    def __init__(self, url: str, deadline: float = DEADLINE, write_deadline: float = WRITE_DEADLINE) -> None:
+    `sign_for` is the AWS region of a domain that wants signed requests; without it, the URL's account is sent, if any.
+    A server's certificate is checked against `ca_file`, or else against the public authorities.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        deadline: float = DEADLINE,
+        write_deadline: float = WRITE_DEADLINE,
+        *,
+        sign_for: str | None = None,
+        ca_file: Path | None = None,
+    ) -> None:
         self.deadline = deadline
         self.write_deadline = write_deadline
+        self._signature = None if sign_for is None else Signature(sign_for, deadline)
         self._driver = AsyncOpenSearch(
             hosts=[url],
+            **self._signing(),
+            ca_certs=None if ca_file is None else str(ca_file),
             serializer=_Verbatim(),
             max_retries=0,
             retry_on_status=(),
@@ -50,6 +67,12 @@ class Client:
             maxsize=CONNECTIONS,
             # gzip of a bulk takes 18 us of CPU an event of 1.5 KB, as much again as the rest of the sending.
             http_compress=False,
+        )
+
+    def _signing(self) -> dict[str, Any]:
+        # The driver's usual connection takes a user and a password alone.
+        return (
+            {} if self._signature is None else {"http_auth": self._signature, "connection_class": AsyncHttpConnection}
         )
 
     async def call(
@@ -68,6 +91,8 @@ class Client:
         What `writes` has the longer deadline.
         """
         deadline = self.write_deadline if writes else self.deadline
+        if self._signature is not None:
+            await self._signature.refresh()
         try:
             # A copy, because the driver takes entries out of what it is given.
             answer = await self._driver.transport.perform_request(

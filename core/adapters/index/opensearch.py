@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import zlib
 from collections.abc import Awaitable, Callable, Collection, Sequence
+from pathlib import Path
 from typing import Any, Final
 
 import msgspec
@@ -53,13 +54,16 @@ def open_index(
     deadline: float = DEADLINE,
     write_deadline: float = WRITE_DEADLINE,
     facets_of: FacetsOf = _no_facets,
+    sign_for: str | None = None,
+    ca_file: Path | None = None,
 ) -> OpenSearchIndex:
     """The index at `url` (http or https, with `user:password@` if it asks); nothing is sent before the first call.
 
     `deadline` and `write_deadline` are seconds for a whole call. `facets_of` gives the facets that a tenant's events
-    are indexed with from now on.
+    are indexed with from now on. `sign_for` and `ca_file`: see `Client`.
     """
-    return OpenSearchIndex(Client(url, deadline, write_deadline), shards, replicas, facets_of)
+    client = Client(url, deadline, write_deadline, sign_for=sign_for, ca_file=ca_file)
+    return OpenSearchIndex(client, shards, replicas, facets_of)
 
 
 class OpenSearchIndex:

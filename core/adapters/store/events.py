@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
+from itertools import chain
 from typing import Any, Final
 
 import msgspec
@@ -54,18 +55,23 @@ class MongoEventStore:
         return (await self.fetch(scope, [event_id])).get(event_id)
 
     async def fetch(self, scope: TenantScope, ids: Collection[str]) -> dict[str, Stored]:
+        return {document["_id"]: pages.stored_of(document) for document in await self._named(scope, ids, pages.STORED)}
+
+    async def bodies(self, scope: TenantScope, ids: Collection[str]) -> dict[str, bytes]:
+        return {document["_id"]: document["body"].encode() for document in await self._named(scope, ids, {"body": 1})}
+
+    async def _named(self, scope: TenantScope, ids: Collection[str], fields: BsonMap) -> list[BsonMap]:
         async def some(chunk: Sequence[str]) -> list[BsonMap]:
             # `_id` first: see `queries.filter_of`.
             asked = {"_id": {"$in": list(chunk)}, "tenant_id": scope.tenant_id}
-            return await self._events.find(asked, pages.STORED).to_list(None)
+            return await self._events.find(asked, fields).to_list(None)
 
-        found: dict[str, Stored] = {}
+        found: list[BsonMap] = []
         with store_calls():
             for several in chunks_of(chunks_of([*dict.fromkeys(ids)]), FETCHES_AT_ONCE):
                 # A page is mostly one chunk, which needs no task of its own.
                 fetched = await asyncio.gather(*map(some, several)) if len(several) > 1 else [await some(several[0])]
-                for documents in fetched:
-                    found.update((document["_id"], pages.stored_of(document)) for document in documents)
+                found += chain.from_iterable(fetched)
         return found
 
     async def find(

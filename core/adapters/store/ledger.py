@@ -86,6 +86,7 @@ class MongoLedger:
             change["$addToSet"] = {"voided": {"$each": list(heartbeat.voided)}}
         if heartbeat.ended:
             change["$max"]["ended_at"] = heartbeat.at
+            change["$set"] = {"ended": True}  # what older processes go by
         await upsert(self._producers, heartbeat.producer, change)
 
     async def record(self, receipts: Sequence[Receipt]) -> None:
@@ -192,7 +193,7 @@ class MongoLedger:
                 frontier=d["frontier"],
                 frontier_at=d["frontier_at"],
                 voided=frozenset(d.get("voided", ())),
-                ended=d.get("ended", False) or d.get("ended_at", -1) >= d["at"],
+                ended=d["ended_at"] >= d["at"] if "ended_at" in d else d.get("ended", False),
             )
             for d in documents
         ]
