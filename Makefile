@@ -11,6 +11,7 @@ AWS_VENV := .venv-aws
 AWS_READY := $(AWS_VENV)/.ready
 ARGS ?=
 WORKERS ?= 3
+SECONDS ?= 180
 OCELOT_LIVE ?= ../shared/live
 # The oldest supported Python first: what runs there runs on all.
 PYTHONS := python3.11 python3.12 python3.13 python3.14 python3
@@ -33,7 +34,7 @@ define run
 	--add-host host.docker.internal:host-gateway --publish 127.0.0.1:$(2):$(2) --stop-timeout 40 ocelot-log-$(1):$(IMAGE_TAG)
 endef
 
-.PHONY: setup dev dev-api dev-consumer test thorough test-live faults isolation attacks described mutants audit sbom licences coverage bench lint format collections tryout docs infra-aws requirements hooks docker-build-api docker-build-consumer docker-build-all docker-run-api docker-run-consumer up down clean help
+.PHONY: setup dev dev-api dev-consumer test thorough test-live faults soak isolation attacks described mutants audit sbom licences coverage bench lint format collections tryout docs infra-aws requirements hooks docker-build-api docker-build-consumer docker-build-all docker-run-api docker-run-consumer up down clean help
 
 setup: $(READY) ## install into .venv, and nothing else
 
@@ -73,6 +74,9 @@ test-live: $(READY) ## all tests, on the real servers of OCELOT_LIVE as well
 
 faults: $(READY) ## the tests that kill, hang and stop everything (the long form: ARGS='-m "slow or not slow"')
 	@$(BIN)/python -m pytest tests/faults -s $(ARGS)
+
+soak: $(READY) ## a steady load for SECONDS (180): memory, descriptors, lag and answers stay as they are
+	@OCELOT_SOAK_SECONDS=$(SECONDS) $(BIN)/python -m pytest tests/faults/test_soak.py -m slow -s --timeout=0 $(ARGS)
 
 isolation: $(READY) ## one tenant against another, by every route
 	@$(BIN)/python -m pytest tests/isolation $(ARGS)
@@ -125,7 +129,7 @@ docs: $(READY) ## write .env.example, docs/settings.md, each place's settings, a
 # The CDK is large, and runs Node.js (22 or later; 20 with a warning): an environment of its own, made when first asked for.
 $(AWS_READY): requirements/aws.txt $(READY)
 	@$(BIN)/python -m venv $(AWS_VENV)
-	@$(AWS_VENV)/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r $<
+	@$(AWS_VENV)/bin/python -m pip install --quiet --disable-pip-version-check --no-compile --require-hashes -r $<
 	@touch $@
 
 infra-aws: $(AWS_READY) ## synthesize and check the infrastructure on AWS, offline

@@ -12,9 +12,10 @@ from hypothesis import strategies as st
 from core import instant
 from core.adapters.store.client import Database
 from core.adapters.store.holes import SLACK
-from core.adapters.store.ledger import SILENT_AFTER, MongoLedger
+from core.adapters.store.ledger import FORGOTTEN_AFTER, SILENT_AFTER, STILL, MongoLedger
 from core.adapters.store.outbox import MongoOutbox
 from core.ports import Heartbeat, Hole, OutboxEntry, Rebuilding, Receipt
+from core.ports.ledger import KEPT_FOR
 
 EVER = 1 << 60
 
@@ -114,9 +115,36 @@ async def test_every_producer_bounds_the_mark_until_it_is_gone(ledger: MongoLedg
     clock.now = 100 + SILENT_AFTER
     assert await ledger.complete_through("tenant01") == 100
     clock.now += 1
+    assert await ledger.complete_through("tenant01") == 100  # it may have another time, and beat
+    clock.now += STILL
     assert await ledger.complete_through("tenant01") == 300
     clock.now += SILENT_AFTER
     assert await ledger.complete_through("tenant01") == 300
+
+
+async def test_a_producer_whose_clock_is_behind_bounds_the_mark_while_it_beats(
+    ledger: MongoLedger, clock: Clock
+) -> None:
+    behind = 90_000_000
+    start = 10 * behind
+    for second in range(0, 20_000_000, 1_000_000):
+        clock.now = start + second
+        await ledger.beat(Heartbeat("right", 0, clock.now))
+        await ledger.beat(Heartbeat("late", 0, clock.now - behind))
+        assert await ledger.complete_through("tenant01") == clock.now - behind
+    last = clock.now
+    for second in range(0, STILL + 2_000_000, 1_000_000):
+        clock.now = last + second
+        await ledger.beat(Heartbeat("right", 0, clock.now))
+        mark = await ledger.complete_through("tenant01")
+    assert mark == clock.now
+
+
+async def test_a_producer_that_was_silent_for_long_is_gone_at_once(ledger: MongoLedger, clock: Clock) -> None:
+    await ledger.beat(Heartbeat("crashed", 0, 100))
+    clock.now = 101 + FORGOTTEN_AFTER
+    await ledger.beat(Heartbeat("right", 0, clock.now))
+    assert await ledger.complete_through("tenant01") == clock.now
 
 
 async def test_a_producer_that_said_that_it_ended_holds_nothing_back(ledger: MongoLedger, clock: Clock) -> None:
@@ -130,6 +158,70 @@ async def test_a_producer_that_said_that_it_ended_holds_nothing_back(ledger: Mon
     assert await ledger.complete_through("tenant01") == 900
     await ledger.beat(Heartbeat("old", 1, 450))  # one that was overtaken takes nothing back
     assert await ledger.complete_through("tenant01") == 900
+
+
+async def test_a_producer_that_ended_may_begin_again(ledger: MongoLedger, clock: Clock) -> None:
+    """As one that now and then has something to record: until it has ended again, it holds the mark."""
+    clock.now = 1_000
+    await ledger.beat(Heartbeat("now and then", 1, 500, ended=True))
+    await ledger.record([receipt("now and then", 1, 400)])
+    await ledger.beat(Heartbeat("always", 0, 900))
+    await ledger.advance(EVER)
+    assert await ledger.complete_through("tenant01") == 900
+    await ledger.beat(Heartbeat("now and then", 1, 950))
+    await ledger.beat(Heartbeat("always", 0, 990))
+    assert await ledger.complete_through("tenant01") == 950
+    await ledger.beat(Heartbeat("now and then", 2, 960, ended=True))
+    await ledger.advance(EVER)
+    assert await ledger.complete_through("tenant01") < 960, "its second has not arrived"
+    await ledger.record([receipt("now and then", 2, 955)])
+    await ledger.advance(EVER)
+    assert await ledger.complete_through("tenant01") == 990
+
+
+async def test_what_is_settled_and_old_is_forgotten_and_nothing_else(
+    ledger: MongoLedger, database: Database, clock: Clock
+) -> None:
+    await ledger.beat(Heartbeat("gone", 2, 600, ended=True))
+    await ledger.record([receipt("gone", 1, 500), receipt("gone", 2, 550)])
+    await ledger.beat(Heartbeat("crashed", 3, 700))
+    await ledger.record([receipt("crashed", 1, 650), receipt("crashed", 3, 690)])  # the second never came
+    await ledger.beat(Heartbeat("here", 1, 800))
+    await ledger.record([receipt("here", 1, 750)])
+    await ledger.advance(EVER)
+    clock.now = 560 + KEPT_FOR
+    await ledger.prune()
+    assert await receipts(database) == {"crashed:1", "crashed:3", "here:1"}
+    clock.now = 10_000 + KEPT_FOR
+    await ledger.beat(Heartbeat("here", 1, clock.now))
+    await ledger.record([receipt("here", 1, 750)])  # delivered once more
+    await ledger.prune()
+    assert await receipts(database) == {"crashed:3"}, "what is behind a hole shows the hole"
+    assert [hole.first for hole in await ledger.holes(0, EVER, 10)] == [2]
+    assert {d["_id"] async for d in database["producers"].find()} == {"crashed", "here"}
+
+
+async def test_an_envelope_of_a_forgotten_producer_holds_no_mark_and_opens_no_hole(
+    ledger: MongoLedger, database: Database, clock: Clock
+) -> None:
+    """A dead letter that somebody puts back after a month."""
+    await ledger.beat(Heartbeat("gone", 9, 600, ended=True))
+    await ledger.record([receipt("gone", n, 500 + n) for n in range(1, 10)])
+    await ledger.advance(EVER)
+    clock.now = 10_000 + KEPT_FOR
+    await ledger.prune()
+    await ledger.beat(Heartbeat("here", 0, clock.now))
+    await ledger.record([receipt("gone", 7, 507, clock.now)])
+    await ledger.advance(EVER)
+    assert await ledger.complete_through("tenant01") == clock.now
+    assert await ledger.holes(0, EVER, 10) == []
+    clock.now += KEPT_FOR + 1
+    await ledger.prune()
+    assert await receipts(database) == set()
+
+
+async def receipts(database: Database) -> set[str]:
+    return {document["_id"] async for document in database["receipts"].find()}
 
 
 async def test_a_silent_producer_with_a_hole_is_never_passed_over(ledger: MongoLedger, clock: Clock) -> None:
@@ -154,7 +246,10 @@ async def test_a_crashed_producers_hole_is_closed_once_the_queue_was_seen_empty(
     await ledger.give_up(1_001)
     clock.now = 5_000 + SILENT_AFTER
     await ledger.advance(EVER)
-    assert await ledger.complete_through("tenant01") == 5_000
+    assert await ledger.complete_through("tenant01") == 1_000
+    clock.now += STILL
+    await ledger.beat(Heartbeat("alive", 0, 6_000 + STILL))
+    assert await ledger.complete_through("tenant01") == 6_000 + STILL
 
 
 async def test_the_oldest_event_of_the_outbox_bounds_its_tenants_mark(ledger: MongoLedger, database: Database) -> None:

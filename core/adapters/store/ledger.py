@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -12,9 +12,14 @@ from core.adapters.store.holes import Holes, Stretch
 from core.adapters.store.indexes import OUTBOX, PRODUCERS, REBUILDS, RECEIPTS
 from core.adapters.store.upserts import insert_once, upsert
 from core.ports import Heartbeat, Hole, Rebuilding, Receipt
+from core.ports.ledger import KEPT_FOR
 
 SILENT_AFTER: Final = 60 * 1_000_000
 """Microseconds without a sign of life after which a complete producer counts as gone."""
+FORGOTTEN_AFTER: Final = 600 * 1_000_000
+"""The same for one that is seen for the first time: no clock is wrong by so much."""
+STILL: Final = 5 * 1_000_000
+"""How long a producer that beats every second has to be seen unchanged before it counts as silent."""
 _STRIDE: Final = 1000
 
 
@@ -59,12 +64,14 @@ class MongoLedger:
        after the frontiers: an entry is durable before its envelope's receipt, so whoever sees the receipt counted
        sees the entry, or the event is indexed by now.
     5. A complete producer that said that it ended, or has been silent for a minute, is gone and no longer bounds the
-       mark, an incomplete one does until `give_up`. For one that crashed, envelopes sealed after its last heartbeat
-       are unknown until a receipt names them: this trusts the queue to deliver within that minute.
+       mark, an incomplete one does until `give_up`. Silent is not who has another time: one that looks silent by the
+       clock here, but whose heartbeats are seen to come, goes on to bound the mark. For one that crashed, envelopes
+       sealed after its last heartbeat are unknown until a receipt names them: this trusts the queue to deliver within
+       that minute.
 
     A producer beats once, with sequence 0, before it seals its first envelope, or it is unknown until its first
     receipt. Its clock must not run backwards; other producers' clocks do not matter, as each bounds the mark by its
-    own. Receipts are kept for reconciliation.
+    own. Receipts are kept for `KEPT_FOR`.
     """
 
     def __init__(self, database: Database, clock: Callable[[], int] = instant.now_us) -> None:
@@ -74,6 +81,8 @@ class MongoLedger:
         self._rebuilds = database[REBUILDS]
         self._holes = Holes(database)
         self._clock = clock
+        self._unchanged: dict[str, tuple[int, int]] = {}
+        """Of producers that look silent: their last sign of life, and since when (here) it has been the last."""
 
     async def beat(self, heartbeat: Heartbeat) -> None:
         change: BsonMap = {
@@ -84,14 +93,17 @@ class MongoLedger:
         if heartbeat.voided:
             change["$addToSet"] = {"voided": {"$each": list(heartbeat.voided)}}
         if heartbeat.ended:
-            change["$set"] = {"ended": True}
+            change["$max"]["ended_at"] = heartbeat.at
+            change["$set"] = {"ended": True}  # what older processes go by
         await upsert(self._producers, heartbeat.producer, change)
 
     async def record(self, receipts: Sequence[Receipt]) -> None:
         """First that the envelopes are sealed, then that they arrived: in between, the mark is held back."""
         sealed: dict[str, int] = {}
+        old = self._clock() - KEPT_FOR
         for receipt in receipts:
-            sealed[receipt.producer] = max(receipt.sequence, sealed.get(receipt.producer, 0))
+            if receipt.made_at >= old:  # of an older one the producer is known, or was forgotten
+                sealed[receipt.producer] = max(receipt.sequence, sealed.get(receipt.producer, 0))
         new = {"at": 0, "frontier": 0, "frontier_at": 0}
         for producer, sequence in sealed.items():
             await upsert(self._producers, producer, {"$max": {"sealed": sequence}, "$setOnInsert": new})
@@ -118,6 +130,16 @@ class MongoLedger:
                     # Only what was known to be sealed: a receipt that names a later one opens the hole again.
                     await self._producers.update_one({"_id": producer.id}, {"$max": {"frontier": producer.sealed}})
 
+    async def prune(self) -> None:
+        before = self._clock() - KEPT_FOR
+        known = await self._known()
+        await self._prune_receipts(before, {producer.id: producer.frontier for producer in known})
+        for producer in known:
+            if producer.complete and producer.seen_at < before:
+                as_read = {name: getattr(producer, name) for name in ("at", "sealed", "frontier", "frontier_at")}
+                with store_calls():
+                    await self._producers.delete_one({"_id": producer.id, **as_read})
+
     async def holes(self, start: int, end: int, limit: int) -> list[Hole]:
         found = await self._holes.given_up(start, end, limit)
         for producer in await self._known():
@@ -129,8 +151,8 @@ class MongoLedger:
         producers = await self._known()
         if not producers:
             return None
-        silent_before = self._clock() - SILENT_AFTER
-        holding = [p for p in producers if not p.complete or (p.seen_at >= silent_before and not p.ended)]
+        now = self._clock()
+        holding = [p for p in producers if not p.complete or not (p.ended or self._is_silent(p, now))]
         if holding:
             next_made = await self._next_made([p for p in holding if not p.complete])
             mark = min(p.seen_at if p.complete else max(p.frontier_at, next_made.get(p.id, 0)) for p in holding)
@@ -139,6 +161,17 @@ class MongoLedger:
         oldest = await self._oldest_in_outbox(tenant_id)
         # The driver's own kind of int goes no further: no codec knows it.
         return int(mark if oldest is None else min(mark, oldest))
+
+    def _is_silent(self, producer: _Producer, now: int) -> bool:
+        age = now - producer.seen_at
+        if age <= SILENT_AFTER or age > FORGOTTEN_AFTER:
+            self._unchanged.pop(producer.id, None)
+            return age > SILENT_AFTER
+        seen_at, since = self._unchanged.get(producer.id, (0, 0))
+        if seen_at != producer.seen_at:
+            self._unchanged[producer.id] = producer.seen_at, now
+            return False
+        return now - since >= STILL
 
     async def rebuilding(self, tenant_id: str) -> Rebuilding:
         with store_calls():
@@ -179,7 +212,7 @@ class MongoLedger:
                 frontier=d["frontier"],
                 frontier_at=d["frontier_at"],
                 voided=frozenset(d.get("voided", ())),
-                ended=d.get("ended", False),
+                ended=d["ended_at"] >= d["at"] if "ended_at" in d else d.get("ended", False),
             )
             for d in documents
         ]
@@ -200,6 +233,21 @@ class MongoLedger:
                     return frontier, frontier_at
                 frontier = sequence
         return frontier, frontier_at
+
+    async def _prune_receipts(self, before: int, frontiers: Mapping[str, int]) -> None:
+        """Those done before that moment, but for what lies behind a hole."""
+        since, fields = 0, {"producer": 1, "sequence": 1, "done_at": 1}
+        while True:
+            asked = {"done_at": {"$gte": since, "$lt": before}}
+            with store_calls(BULK_DEADLINE):
+                page = await self._receipts.find(asked, fields).sort([("done_at", 1)]).limit(_STRIDE).to_list(None)
+            gone = [d["_id"] for d in page if d["sequence"] <= frontiers.get(d["producer"], d["sequence"])]
+            for chunk in chunks(gone):
+                with store_calls(BULK_DEADLINE):
+                    await self._receipts.delete_many({"_id": {"$in": list(chunk)}})
+            if len(page) < _STRIDE:
+                return
+            since = page[-1]["done_at"] + (0 if gone else 1)
 
     async def _next_made(self, producers: list[_Producer]) -> dict[str, int]:
         """When the envelope right after each frontier was made, where its receipt tells."""
