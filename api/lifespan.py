@@ -26,6 +26,7 @@ from core.garbage import settled
 from core.ingest import Ingest
 from core.keys import signing_key_pem
 from core.limits import Limiter, Sharing
+from core.migration import announce_forever
 from core.search import Search
 from core.settings import Settings
 from core.snapshots import Snapshots
@@ -55,6 +56,7 @@ def lifespan_of(settings: Settings) -> Callable[[FastAPI], Any]:
                 asyncio.create_task(_beat_forever(state)),
                 *([asyncio.create_task(state.external.refresh_forever())] if state.external else []),
                 asyncio.create_task(state.sharing.run_forever()),
+                asyncio.create_task(announce_forever(backends.migrations, state.commit.producer)),
             ]
             with settled():
                 yield

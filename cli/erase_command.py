@@ -7,17 +7,15 @@ from typing import Annotated
 
 import typer
 
-from cli import context, jobs
+from cli import context, jobs, options
 
 
 def erase_command(
     user_id: Annotated[str, typer.Argument(help="As it is in the events, exactly.")],
     dry_run: Annotated[bool, typer.Option("--dry-run/--no-dry-run", help="Only tell how many would go.")] = True,
-    wait: Annotated[bool, typer.Option(help="Wait until it is done.")] = True,
-    url: Annotated[
-        str | None, typer.Option(envvar="OCELOT_URL", help="Ocelot's URL; default: the one running.")
-    ] = None,
-    token: Annotated[str | None, typer.Option(envvar="OCELOT_TOKEN", help="A token with the admin role.")] = None,
+    wait: options.Wait = True,
+    url: options.Url = None,
+    token: options.AdminToken = None,
 ) -> None:
     """Erase one person's events from log, index and archive; `--no-dry-run` does it, and nobody can undo it."""
     with context.clear_errors():

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from cli import context
+from cli import context, options
 
 if TYPE_CHECKING:
     from cli.importing.report import Report
@@ -32,10 +32,8 @@ class Format(StrEnum):
 def import_command(
     file: Annotated[str, typer.Argument(help="One JSON object a line, plain, gzip or zstd; - is stdin.")],
     format_: Annotated[Format, typer.Option("--format", "-f", help="Whose log it is; ndjson is Ocelot's own form.")],
-    url: Annotated[
-        str | None, typer.Option(envvar="OCELOT_URL", help="Ocelot's URL; default: the one running.")
-    ] = None,
-    token: Annotated[str | None, typer.Option(envvar="OCELOT_TOKEN", help="A token with the writer role.")] = None,
+    url: options.Url = None,
+    token: options.WriterToken = None,
     rejects: Annotated[Path | None, typer.Option(help="Write the refused lines' numbers and reasons here.")] = None,
     origin: Annotated[str | None, typer.Option(help="Name of the log, for parts of one that overlap.")] = None,
     state: Annotated[Path | None, typer.Option(help="File that keeps the progress; default: in OCELOT_HOME.")] = None,

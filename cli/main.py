@@ -7,6 +7,7 @@ import typer
 from cli import keys, stack, tenants
 from cli.erase_command import erase_command
 from cli.import_command import import_command
+from cli.migrate import migrate
 from cli.parked import parked
 from cli.quarantine import quarantine
 from cli.reconcile_command import reconcile_command
@@ -34,6 +35,7 @@ app.add_typer(tenants.tenant, name="tenant")
 app.add_typer(keys.key, name="key")
 app.command("token")(tenants.token)
 app.add_typer(parked, name="parked")
+app.add_typer(migrate, name="migrate")
 app.add_typer(quarantine, name="quarantine")
 app.command("search")(search_command)
 app.command("reindex")(reindex_command)

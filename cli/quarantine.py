@@ -8,20 +8,20 @@ from urllib.parse import urlencode
 
 import typer
 
-from cli import context
+from cli import context, options
 from cli.jobs import asked
 
 quarantine = typer.Typer(no_args_is_help=True, help="Events at fault that were kept.")
 _Ids = Annotated[list[str] | None, typer.Argument(help="Items, as `list` shows them; none: all that match.")]
 _Code = Annotated[str | None, typer.Option(help="Items with this code.")]
 _Field = Annotated[str | None, typer.Option(help="Items with a fault of this field.")]
-_Url = Annotated[str | None, typer.Option(envvar="OCELOT_URL", help="Ocelot's URL; default: the one running.")]
-_Token = Annotated[str | None, typer.Option(envvar="OCELOT_TOKEN", help="A token with the admin role.")]
 _PAGE = 1000
 
 
 @quarantine.command("list")
-def list_items(code: _Code = None, field: _Field = None, url: _Url = None, token: _Token = None) -> None:
+def list_items(
+    code: _Code = None, field: _Field = None, url: options.Url = None, token: options.AdminToken = None
+) -> None:
     """List them, the newest first, a line of JSON each."""
     with context.clear_errors():
         target = context.load(url, token)
@@ -36,7 +36,7 @@ def list_items(code: _Code = None, field: _Field = None, url: _Url = None, token
 
 
 @quarantine.command("show")
-def show(item_id: Annotated[str, typer.Argument()], url: _Url = None, token: _Token = None) -> None:
+def show(item_id: Annotated[str, typer.Argument()], url: options.Url = None, token: options.AdminToken = None) -> None:
     """Print one with all that is kept of its event, and what it would be refused for now."""
     with context.clear_errors():
         typer.echo(json.dumps(asked(context.load(url, token), "GET", f"/quarantine/{item_id}"), indent=2))
@@ -52,8 +52,8 @@ def fix(
     set_: Annotated[list[str] | None, typer.Option("--set", help="/path=JSON; repeat for several.")] = None,
     drop: Annotated[list[str] | None, typer.Option(help="/path; repeat for several.")] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Tell what each would be and keep nothing.")] = False,
-    url: _Url = None,
-    token: _Token = None,
+    url: options.Url = None,
+    token: options.AdminToken = None,
 ) -> None:
     """Put items right: renames first, then moves, sets and drops. Without any of them, back to what was sent."""
     with context.clear_errors():
@@ -65,7 +65,13 @@ def fix(
 
 
 @quarantine.command("replay")
-def replay(ids: _Ids = None, code: _Code = None, field: _Field = None, url: _Url = None, token: _Token = None) -> None:
+def replay(
+    ids: _Ids = None,
+    code: _Code = None,
+    field: _Field = None,
+    url: options.Url = None,
+    token: options.AdminToken = None,
+) -> None:
     """Send items again; each is stored once, and leaves the quarantine once it is durable."""
     with context.clear_errors():
         _told(context.load(url, token), "replay", _chosen(ids, code, field))
@@ -77,8 +83,8 @@ def discard(
     code: _Code = None,
     field: _Field = None,
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
-    url: _Url = None,
-    token: _Token = None,
+    url: options.Url = None,
+    token: options.AdminToken = None,
 ) -> None:
     """Delete items for good."""
     with context.clear_errors():

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from cli import context, jobs
+from cli import context, jobs, options
 
 DIFFERS = 3
 
@@ -17,10 +17,8 @@ def reconcile_command(
     ] = None,
     to: Annotated[str | None, typer.Option("--to", help="The end, not included; as --from.")] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Tell what differs and change nothing.")] = False,
-    url: Annotated[
-        str | None, typer.Option(envvar="OCELOT_URL", help="Ocelot's URL; default: the one running.")
-    ] = None,
-    token: Annotated[str | None, typer.Option(envvar="OCELOT_TOKEN", help="A token with the admin role.")] = None,
+    url: options.Url = None,
+    token: options.AdminToken = None,
 ) -> None:
     """Index what the store has and the index lacks, and remove from the index what the store lacks.
 

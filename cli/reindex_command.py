@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from cli import context, jobs
+from cli import context, jobs, options
 
 
 def reindex_command(
@@ -14,11 +14,9 @@ def reindex_command(
         str, typer.Option("--from", help="received_at from here on: RFC 3339, or back from now: -30d.")
     ] = "1970-01-01T00:00:00Z",
     to: Annotated[str | None, typer.Option("--to", help="The end, not included; as --from.")] = None,
-    wait: Annotated[bool, typer.Option(help="Wait until it is done.")] = True,
-    url: Annotated[
-        str | None, typer.Option(envvar="OCELOT_URL", help="Ocelot's URL; default: the one running.")
-    ] = None,
-    token: Annotated[str | None, typer.Option(envvar="OCELOT_TOKEN", help="A token with the admin role.")] = None,
+    wait: options.Wait = True,
+    url: options.Url = None,
+    token: options.AdminToken = None,
 ) -> None:
     """Rebuild a tenant's index from the store; searches and writes go on meanwhile."""
     with context.clear_errors():

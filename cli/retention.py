@@ -6,13 +6,10 @@ from typing import Annotated
 
 import typer
 
-from cli import context, jobs
+from cli import context, jobs, options
 from cli.jobs import asked
 
 retention = typer.Typer(help="Old events: archive and remove them, see the archive, bring them back.")
-Url = Annotated[str | None, typer.Option(envvar="OCELOT_URL", help="Ocelot's URL; default: the one running.")]
-Token = Annotated[str | None, typer.Option(envvar="OCELOT_TOKEN", help="A token with the admin role.")]
-Wait = Annotated[bool, typer.Option(help="Wait until it is done.")]
 _PAGE = "1000"
 
 
@@ -20,9 +17,9 @@ _PAGE = "1000"
 def cleanup(
     before: Annotated[str, typer.Option(help="received_at before this: RFC 3339, or back from now: -90d.")],
     remove: Annotated[bool, typer.Option("--remove", help="Do it; without this, only tell what would go.")] = False,
-    wait: Wait = True,
-    url: Url = None,
-    token: Token = None,
+    wait: options.Wait = True,
+    url: options.Url = None,
+    token: options.AdminToken = None,
 ) -> None:
     """Archive every event received before a moment, then remove it; what a legal hold covers stays."""
     with context.clear_errors():
@@ -46,9 +43,9 @@ def restore(
     from_: Annotated[str, typer.Option("--from", help="received_at from here on: RFC 3339, or back from now: -120d.")],
     to: Annotated[str, typer.Option("--to", help="The end, not included; as --from.")],
     keep_days: Annotated[int, typer.Option(help="Days after which they go again.")] = 7,
-    wait: Wait = True,
-    url: Url = None,
-    token: Token = None,
+    wait: options.Wait = True,
+    url: options.Url = None,
+    token: options.AdminToken = None,
 ) -> None:
     """Bring archived events back into store and index, for some days."""
     with context.clear_errors():
@@ -64,7 +61,7 @@ def restore(
 
 
 @retention.command()
-def archive(url: Url = None, token: Token = None) -> None:
+def archive(url: options.Url = None, token: options.AdminToken = None) -> None:
     """List the files of the archive."""
     with context.clear_errors():
         target = context.load(url, token)

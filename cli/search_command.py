@@ -6,25 +6,20 @@ from typing import Annotated
 
 import typer
 
-from cli import context
+from cli import context, options
 
 
 def search_command(
-    q: Annotated[str | None, typer.Argument(help="Words to find, in any event's text.")] = None,
-    filters: Annotated[
-        list[str] | None,
-        typer.Option("--filter", "-F", help="field=value; repeat it for more; !value is not, value* a prefix."),
-    ] = None,
+    q: options.Words = None,
+    filters: options.Filters = None,
     from_: Annotated[str | None, typer.Option("--from", help="RFC 3339, or back from now: -24h, -7d.")] = None,
     to: Annotated[str | None, typer.Option("--to", help="The end, not included; as --from.")] = None,
     sort: Annotated[str | None, typer.Option(help="timestamp or received_at; - before it: newest first.")] = None,
     limit: Annotated[int, typer.Option(min=1, help="At most so many events.")] = 50,
     all_: Annotated[bool, typer.Option("--all", help="Every event that matches.")] = False,
-    json_: Annotated[bool, typer.Option("--json", help="The events as stored, one a line.")] = False,
-    url: Annotated[
-        str | None, typer.Option(envvar="OCELOT_URL", help="Ocelot's URL; default: the one running.")
-    ] = None,
-    token: Annotated[str | None, typer.Option(envvar="OCELOT_TOKEN", help="A token with the reader role.")] = None,
+    json_: options.Json = False,
+    url: options.Url = None,
+    token: options.ReaderToken = None,
 ) -> None:
     """Search audit events: ocelot search 'denied bucket' --filter source=s3.amazonaws.com --from -24h"""
     with context.clear_errors():

@@ -2,24 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Annotated
-
-import typer
-
-from cli import context
+from cli import context, options
 
 
 def tail_command(
-    q: Annotated[str | None, typer.Argument(help="Words to find, in any event's text.")] = None,
-    filters: Annotated[
-        list[str] | None,
-        typer.Option("--filter", "-F", help="field=value; repeat it for more; !value is not, value* a prefix."),
-    ] = None,
-    json_: Annotated[bool, typer.Option("--json", help="The events as stored, one a line.")] = False,
-    url: Annotated[
-        str | None, typer.Option(envvar="OCELOT_URL", help="Ocelot's URL; default: the one running.")
-    ] = None,
-    token: Annotated[str | None, typer.Option(envvar="OCELOT_TOKEN", help="A token with the reader role.")] = None,
+    q: options.Words = None,
+    filters: options.Filters = None,
+    json_: options.Json = False,
+    url: options.Url = None,
+    token: options.ReaderToken = None,
 ) -> None:
     """Follow audit events as they are stored: ocelot tail --filter outcome=denied"""
     with context.clear_errors():

@@ -6,6 +6,7 @@ import asyncio
 import logging
 import signal
 import sys
+import uuid
 from collections.abc import Callable, Coroutine, Iterator
 from typing import Any
 
@@ -31,6 +32,7 @@ from core.archiving.files import SegmentFiles
 from core.export.source import Source
 from core.garbage import settled
 from core.jobs import ERASURE, EXPORT, RECONCILE, REINDEX, RESTORE, RETENTION, TENANT_DELETION
+from core.migration import announce_forever
 from core.settings import BadSettings, Settings, load
 from core.snapshots import Snapshots
 from core.tombstones import TombstoneSource
@@ -75,6 +77,7 @@ async def consume(settings: Settings) -> None:
         )
         jobs = [asyncio.create_task(job) for job in _jobs(settings, backends, pipeline, runner)]
         jobs.append(asyncio.create_task(snapshots.refresh_forever()))
+        jobs.append(asyncio.create_task(announce_forever(backends.migrations, uuid.uuid4().hex)))
         try:
             with settled():
                 await loop.run()

@@ -72,6 +72,12 @@ class Settings(BaseSettings):
     mongodb_database: str = Field(
         "ocelot", alias="MONGODB_DATABASE", pattern=r"^[A-Za-z0-9_-]{1,63}$", description="Database name."
     )
+    migrate_on_start: bool = Field(
+        True,
+        alias="OCELOT_MIGRATE_ON_START",
+        description="Whether a process brings the store to its own layout when it starts; if not, it waits a minute "
+        "for `ocelot migrate`, and ends.",
+    )
     opensearch_url: SecretStr = Field(alias="OPENSEARCH_URL", description="URL of the OpenSearch domain.")
     opensearch_auth: Literal["basic", "sigv4"] = Field(
         "basic",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+import uuid
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
@@ -17,6 +18,7 @@ from core.errors import Unavailable
 from core.facet_source import FacetSource
 from core.holds import Holds
 from core.jobs import Jobs
+from core.migration import MigrationRecords, Migrator
 from core.ports import (
     Accounts,
     Archive,
@@ -43,6 +45,8 @@ from core.viewers import ViewerLinks
 log = logging.getLogger(__name__)
 _PATIENCE: Final = 60.0
 _RETRY: Final = 0.5
+MIGRATION_DEADLINE: Final = 6 * 3600.0
+"""Seconds for one call of a migration: an index over years of events takes its time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +74,7 @@ class Backends:
     tombstones: Tombstones
     purge: Purge
     segments: Segments
+    migrations: MigrationRecords
     breakers: dict[str, Breaker]
     """By dependency; the ports above are behind them. Those with a tenant's data know a viewer's filter as well."""
 
@@ -91,6 +96,7 @@ async def open_backends(settings: Settings) -> AsyncIterator[Backends]:
     from core.adapters.store.jobs import MongoJobs
     from core.adapters.store.keys import MongoKeys
     from core.adapters.store.ledger import MongoLedger
+    from core.adapters.store.migrations import MongoMigrationRecords
     from core.adapters.store.outbox import MongoOutbox
     from core.adapters.store.parking import MongoParking
     from core.adapters.store.purge import MongoPurge
@@ -105,7 +111,7 @@ async def open_backends(settings: Settings) -> AsyncIterator[Backends]:
         stack.callback(client.close)
         database = client[settings.mongodb_database]
         breakers = {name: Breaker(name) for name in ("store", "index")}
-        control, searches = await _opened(database)
+        control, searches = await _opened(database, migrates=settings.migrate_on_start)
         control = guarded(control, breakers["store"])
         index = open_index(
             settings.opensearch_url.get_secret_value(),
@@ -139,6 +145,7 @@ async def open_backends(settings: Settings) -> AsyncIterator[Backends]:
             usage=restricted(guarded(MongoUsage(database), breakers["store"])),
             segments=restricted(guarded(MongoSegments(database), breakers["store"])),
             catalogues=restricted(guarded(MongoCatalogues(database), breakers["store"])),
+            migrations=guarded(MongoMigrationRecords(database), breakers["store"]),
             archive=_archive(settings),
             breakers=breakers,
         )
@@ -171,17 +178,50 @@ def _queue(settings: Settings) -> Queue:
     return SqsQueue(chosen.url, chosen.region, chosen.endpoint)
 
 
-async def _opened(database: Database) -> tuple[Control, SavedSearches]:
-    """What opens by asking the store, once that answers; makes its indexes and the platform's tenant on the way."""
+@asynccontextmanager
+async def open_migrator(settings: Settings, deadline: float = MIGRATION_DEADLINE) -> AsyncIterator[Migrator]:
+    """The migrations of store and index; `deadline` is in seconds, for each call. Nothing is asked before its calls."""
+    from core.adapters.index import migrations as of_index
+    from core.adapters.index.client import Client
+    from core.adapters.store import migrations as of_store
+    from core.adapters.store.client import open_client
+
+    async with AsyncExitStack() as stack:
+        client = open_client(settings.mongodb_url.get_secret_value())
+        stack.callback(client.close)
+        database = client[settings.mongodb_database]
+        index = Client(settings.opensearch_url.get_secret_value(), write_deadline=60.0)
+        stack.push_async_callback(index.aclose)
+        steps = [
+            *of_store.steps(database, deadline),
+            *of_index.steps(index, settings.index_shards, settings.index_replicas),
+        ]
+        yield Migrator(of_store.MongoMigrationRecords(database), steps, uuid.uuid4().hex)
+
+
+async def _migrated(database: Database, *, migrates: bool) -> None:
+    """Returns when the store has what this version needs; the index's own steps are for `ocelot migrate` alone."""
+    from core.adapters.store import migrations
+
+    records = migrations.MongoMigrationRecords(database)
+    migrator = Migrator(records, migrations.steps(database), uuid.uuid4().hex)
+    if await migrator.is_ready():
+        return
+    if not migrates:
+        raise Unavailable("store", "the store lacks what this version needs: run `ocelot migrate`")
+    await migrator.expand()
+
+
+async def _opened(database: Database, *, migrates: bool = True) -> tuple[Control, SavedSearches]:
+    """What opens by asking the store, once that answers; migrates it and makes the platform's tenant on the way."""
     from core.adapters.store.control import MongoControl
-    from core.adapters.store.indexes import ensure_indexes
     from core.adapters.store.searches import MongoSavedSearches
     from core.audit import ensure_platform_tenant
 
     deadline = time.monotonic() + _PATIENCE
     while True:
         try:
-            await ensure_indexes(database)
+            await _migrated(database, migrates=migrates)
             control = await MongoControl.open(database)
             await ensure_platform_tenant(control)
             return control, await MongoSavedSearches.open(database)

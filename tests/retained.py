@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-import inspect
 import itertools
 import json
 from collections import defaultdict
-from collections.abc import AsyncIterator, Collection, Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -34,42 +33,12 @@ from core.query import Condition, EventQuery, Match, Value
 from core.rows import row_of
 from core.segments import Segment
 from core.tenant import Tenant, TenantScope, for_system, new_tenant_id
+from tests.killing import Killed, Port
 
 SECOND = 1_000_000
 DAY = 86_400 * SECOND
 NOW = instant.parse("2026-06-15T12:00:00Z")[0]
 BEFORE = instant.parse("2026-05-10T00:00:00Z")[0]
-
-
-class Killed(Exception):
-    """The process is gone."""
-
-
-class Port:
-    """A port whose process is killed before or after the world's `kill_at`-th call, all ports' counted together."""
-
-    def __init__(self, port: Any, world: World) -> None:
-        self._port = port
-        self._world = world
-
-    def __getattr__(self, name: str) -> Any:
-        own = getattr(self._port, name)
-        if inspect.isasyncgenfunction(own):
-
-            async def generator(*arguments: Any, **named: Any) -> AsyncIterator[Any]:
-                async for each in own(*arguments, **named):
-                    self._world.step(before=True)
-                    yield each
-
-            return generator
-
-        async def call(*arguments: Any, **named: Any) -> Any:
-            self._world.step(before=True)
-            result = await own(*arguments, **named)
-            self._world.step(before=False)
-            return result
-
-        return call
 
 
 class MemoryIndex:
@@ -128,7 +97,7 @@ class World:
     async def tenant_of(self, tenant_id: str) -> Tenant | None:
         return self.tenant if tenant_id == self.tenant.id else None
 
-    def step(self, *, before: bool) -> None:
+    async def step(self, *, before: bool) -> None:
         self.steps += before
         if self.steps == self.kill_at and before is self.kill_before:
             raise Killed

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import itertools
 import json
 from collections.abc import AsyncIterator, Iterator
@@ -31,42 +30,12 @@ from core.query import EventQuery
 from core.rows import row_of
 from core.tenant import Tenant, for_system, new_tenant_id
 from tests.contracts.index_servers import any_index, index_url
+from tests.killing import Killed, Port
 
 __all__ = ["any_index", "index_url"]
 SECOND = 1_000_000
 DAY = 86_400 * SECOND
 _numbers = itertools.count(1)
-
-
-class Killed(Exception):
-    """The process is gone."""
-
-
-class Port:
-    """A port whose process is killed `before` or after its `at`-th call, all ports' calls counted together."""
-
-    def __init__(self, port: Any, world: World) -> None:
-        self._port = port
-        self._world = world
-
-    def __getattr__(self, name: str) -> Any:
-        own = getattr(self._port, name)
-        if inspect.isasyncgenfunction(own):
-
-            async def generator(*arguments: Any, **named: Any) -> AsyncIterator[Any]:
-                async for each in own(*arguments, **named):
-                    await self._world.step(before=True)
-                    yield each
-
-            return generator
-
-        async def call(*arguments: Any, **named: Any) -> Any:
-            await self._world.step(before=True)
-            result = await own(*arguments, **named)
-            await self._world.step(before=False)
-            return result
-
-        return call
 
 
 class World:

@@ -21,7 +21,8 @@ from core.jobs import RESTORE, RETENTION, Job, JobState
 from core.placement import Period, Placement
 from core.segments import SegmentState
 from core.tenant import TenantStatus
-from tests.retained import BEFORE, DAY, NOW, SECOND, Killed, World
+from tests.killing import Killed
+from tests.retained import BEFORE, DAY, NOW, SECOND, World
 
 
 @pytest.fixture(autouse=True)

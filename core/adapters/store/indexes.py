@@ -28,8 +28,9 @@ KEY_QUOTAS: Final = "key_quotas"
 HOLDS: Final = "holds"
 TOMBSTONES: Final = "tombstones"
 SEGMENTS: Final = "segments"
+MIGRATIONS: Final = "migrations"
 
-_INDEXES: Final = {
+INDEXES: Final = {
     EVENTS: (("tenant_id", "timestamp", "_id"), ("tenant_id", "received_at", "_id")),
     ACCOUNTS: (("tenant_id", "second"),),
     HOLES: (("before",),),
@@ -48,9 +49,9 @@ _INDEXES: Final = {
 }
 
 
-async def ensure_indexes(database: Database) -> None:
+async def ensure_indexes(database: Database, deadline: float = BULK_DEADLINE) -> None:
     """Make the missing indexes; harmless when they are there, also from several processes at once."""
-    with store_calls(BULK_DEADLINE):
-        for collection, indexes in _INDEXES.items():
+    with store_calls(deadline):
+        for collection, indexes in INDEXES.items():
             models = [IndexModel([(name, ASCENDING) for name in fields]) for fields in indexes]
             await database[collection].create_indexes(models)
