@@ -2,7 +2,7 @@ module ocelot/tools/actionlint
 
 go 1.26
 
-tool github.com/rhysd/actionlint
+tool github.com/rhysd/actionlint/cmd/actionlint
 
 require (
 	github.com/bmatcuk/doublestar/v4 v4.10.0 // indirect
