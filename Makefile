@@ -7,8 +7,11 @@ MAKEFLAGS += --no-print-directory
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+AWS_VENV := .venv-aws
+AWS_READY := $(AWS_VENV)/.ready
 ARGS ?=
 WORKERS ?= 3
+SECONDS ?= 180
 OCELOT_LIVE ?= ../shared/live
 # The oldest supported Python first: what runs there runs on all.
 PYTHONS := python3.11 python3.12 python3.13 python3.14 python3
@@ -34,7 +37,7 @@ define run
 	--add-host host.docker.internal:host-gateway --publish 127.0.0.1:$(2):$(2) --stop-timeout 40 ocelot-log-$(1):$(IMAGE_TAG)
 endef
 
-.PHONY: setup dev dev-api dev-consumer test thorough test-live faults isolation attacks coverage bench lint format collections tryout docs requirements hooks docker-build-api docker-build-consumer docker-build-all docker-run-api docker-run-consumer up down deploy infra-check clean help
+.PHONY: setup dev dev-api dev-consumer test thorough test-live faults soak isolation attacks coverage bench lint format collections tryout docs infra-aws requirements hooks docker-build-api docker-build-consumer docker-build-all docker-run-api docker-run-consumer up down deploy infra-check clean help
 
 setup: $(READY) ## install into .venv, and nothing else
 
@@ -75,6 +78,9 @@ test-live: $(READY) ## all tests, on the real servers of OCELOT_LIVE as well
 faults: $(READY) ## the tests that kill, hang and stop everything (the long form: ARGS='-m "slow or not slow"')
 	@$(BIN)/python -m pytest tests/faults -s $(ARGS)
 
+soak: $(READY) ## a steady load for SECONDS (180): memory, descriptors, lag and answers stay as they are
+	@OCELOT_SOAK_SECONDS=$(SECONDS) $(BIN)/python -m pytest tests/faults/test_soak.py -m slow -s --timeout=0 $(ARGS)
+
 isolation: $(READY) ## one tenant against another, by every route
 	@$(BIN)/python -m pytest tests/isolation $(ARGS)
 
@@ -103,11 +109,24 @@ collections: $(READY) ## write the Postman collection and the .http file of docs
 tryout: $(READY) ## make every request of both files to the running stack of make dev
 	@$(BIN)/python -m infra.tryout run
 
-docs: $(READY) ## write .env.example, docs/settings.md and the settings of compose and Kubernetes
+docs: $(READY) ## write .env.example, docs/settings.md, each place's settings, and the task definitions and costs of AWS
 	@$(BIN)/python -m infra.settings_page
+	@$(BIN)/python -m infra.aws.task_definitions write
+	@$(BIN)/python -m infra.aws.costs
+
+# The CDK is large, and runs Node.js (22 or later; 20 with a warning): an environment of its own, made when first asked for.
+$(AWS_READY): requirements/aws.txt $(READY)
+	@$(BIN)/python -m venv $(AWS_VENV)
+	@$(AWS_VENV)/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r $<
+	@touch $@
+
+infra-aws: $(AWS_READY) ## synthesize and check the infrastructure on AWS, offline
+	@command -v node >/dev/null || { echo "the CDK needs Node.js" >&2; exit 1; }
+	@JSII_SILENCE_WARNING_END_OF_LIFE_NODE_VERSION=1 $(AWS_VENV)/bin/python -m pytest -c infra/aws/pytest.ini --rootdir . infra/aws/tests $(ARGS)
 
 requirements: $(READY) ## pin the requirements of pyproject.toml again (newest: ARGS=--upgrade)
 	@$(COMPILE) $(ARGS) pyproject.toml -o requirements/runtime.txt
+	@$(COMPILE) $(ARGS) requirements/aws.in -o requirements/aws.txt
 	@$(COMPILE) $(ARGS) --extra dev --constraints requirements/runtime.txt pyproject.toml -o requirements/dev.txt
 	@$(COMPILE) $(ARGS) --constraints requirements/dev.txt requirements/build.in -o requirements/build.txt
 	@$(COMPILE) $(ARGS) --constraints requirements/dev.txt requirements/infra.in -o requirements/infra.txt
@@ -147,11 +166,12 @@ $(INFRA_READY): requirements/infra.txt requirements/build.txt requirements/runti
 	@$(INFRA)/bin/python -m infra.checks.install
 	@touch $@
 
-infra-check: $(INFRA_READY) ## check images, compose, Kubernetes, alerts, pipelines and AWS, offline (one: ARGS=compose)
+infra-check: $(INFRA_READY) ## check images, compose, Kubernetes, alerts, pipelines and AWS, offline (one of them: ARGS=compose)
 	@$(INFRA)/bin/python -m infra.checks $(ARGS)
+	@[ -n "$(ARGS)" ] || $(MAKE) infra-aws
 
 clean: ## remove .venv and all caches; the data in .ocelot stays
-	@rm -rf $(VENV) $(INFRA) build dist *.egg-info htmlcov .coverage .coverage.* .hypothesis .*_cache
+	@rm -rf $(VENV) $(AWS_VENV) $(INFRA) cdk.out build dist *.egg-info htmlcov .coverage .coverage.* .hypothesis .*_cache
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 help: ## list the targets

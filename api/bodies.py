@@ -1,4 +1,4 @@
-"""Reading a request's body within bounds: admission before the first byte, unpacking that cannot explode."""
+"""Reading a request's body within bounds: unpacking that cannot explode."""
 
 from __future__ import annotations
 
@@ -6,9 +6,6 @@ import asyncio
 import codecs
 import io
 import zlib
-from collections import Counter
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Final
 
 import zstandard
@@ -16,7 +13,7 @@ from starlette.requests import ClientDisconnect, Request
 
 from api import audit
 from core.bulk import MAX_EVENTS, Form
-from core.errors import Invalid, Overloaded, TooLarge
+from core.errors import Invalid, TooLarge
 
 # A body that stops coming holds what it was admitted with, and four of unknown length shut their tenant out.
 STALL_SECONDS: Final = 30.0
@@ -29,34 +26,6 @@ _ZSTD_READ: Final = 128
 _MAX_WINDOW: Final = 8 * 1024 * 1024
 _JSON_TYPES: Final = frozenset({"", "application/json"})
 _NDJSON_TYPES: Final = frozenset({"application/x-ndjson", "application/ndjson", "application/jsonl"})
-
-
-class Admission:
-    """Bounds the bytes of bodies in flight, over all and per tenant; refuses before a body is read."""
-
-    def __init__(self, total: int, per_tenant: int) -> None:
-        self._total = total
-        self._per_tenant = per_tenant
-        self.in_flight = 0
-        self._by_tenant: Counter[str] = Counter()
-
-    @contextmanager
-    def admit(self, tenant_id: str, size: int) -> Iterator[None]:
-        """Hold `size` bytes while the request is worked on; raises `Overloaded`. A lone request always gets in."""
-        held = self._by_tenant[tenant_id]
-        over_total = self.in_flight and self.in_flight + size > self._total
-        over_tenant = held and held + size > self._per_tenant
-        if over_total or over_tenant:
-            raise Overloaded("too much is in flight" + (" for this tenant" if over_tenant else ""))
-        self.in_flight += size
-        self._by_tenant[tenant_id] += size
-        try:
-            yield
-        finally:
-            self.in_flight -= size
-            self._by_tenant[tenant_id] -= size
-            if not self._by_tenant[tenant_id]:
-                del self._by_tenant[tenant_id]
 
 
 def declared_size(request: Request, limit: int) -> int:

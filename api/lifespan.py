@@ -9,8 +9,8 @@ from typing import Any, Final
 
 from fastapi import FastAPI
 
+from api.admission import Admission, pace_forever
 from api.auth import Authenticator
-from api.bodies import Admission
 from api.client import Proxies
 from api.exports import ExportSlots
 from api.external import open_issuers
@@ -54,6 +54,7 @@ def lifespan_of(settings: Settings) -> Callable[[FastAPI], Any]:
                 asyncio.create_task(state.snapshots.refresh_forever()),
                 asyncio.create_task(state.catalogues.refresh_forever()),
                 asyncio.create_task(_beat_forever(state)),
+                asyncio.create_task(pace_forever(state.admission, state.commit.waited)),
                 *([asyncio.create_task(state.external.refresh_forever())] if state.external else []),
                 asyncio.create_task(state.sharing.run_forever()),
                 asyncio.create_task(announce_forever(backends.migrations, state.commit.producer)),

@@ -8,8 +8,8 @@ from typing import cast
 
 from starlette.requests import HTTPConnection
 
+from api.admission import Admission
 from api.auth import Authenticator
-from api.bodies import Admission
 from api.client import Proxies
 from api.exports import ExportSlots
 from api.external import ExternalTokens

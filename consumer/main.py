@@ -25,6 +25,7 @@ from consumer.jobs.retained import Ports
 from consumer.jobs.retention import Retention
 from consumer.jobs.runner import LEASE_SECONDS, Handler, JobRunner
 from consumer.jobs.schedule import every
+from consumer.jobs.watch import IndexWatch
 from consumer.loop import Loop
 from consumer.pipeline import Pipeline
 from core import instant, telemetry
@@ -126,6 +127,11 @@ def _jobs(
     if settings.retention_every and settings.archive_url is not None:
         expiry = Expiry(backends.control, backends.store, backends.segments, backends.jobs, keep=settings.job_keep)
         yield every(settings.retention_every, expiry.run)
+    if settings.index_watch_every and not settings.rebuild_on_start:  # that one's index forgets at every stop
+        watch = IndexWatch(
+            backends.control, backends.store, backends.index, backends.ledger, backends.jobs, keep=settings.job_keep
+        )
+        yield every(settings.index_watch_every, watch.run)
     if settings.rebuild_on_start:
         yield Rebuild(backends.control, backends.store, backends.index, backends.ledger).run()
 

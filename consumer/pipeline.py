@@ -7,7 +7,6 @@ again changes nothing.
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import logging
 import time
 from collections import Counter, defaultdict
@@ -18,6 +17,7 @@ from typing import Final
 import msgspec
 
 from consumer.accounting import Aside, Loose, accounts_of
+from consumer.parked import parked, parked_row
 from consumer.reach import Reach
 from core import envelope, instant, telemetry
 from core.envelope import Header, Record
@@ -164,7 +164,7 @@ class Pipeline:
                     continue
                 work.loose[len(work.headers) - 1].append((record.tenant_id, header.made_at, Aside.PARKED))
                 work.parked.append(
-                    _parked(
+                    parked(
                         record,
                         "undecodable_event",
                         error.message,
@@ -197,7 +197,7 @@ class Pipeline:
                     kept = conflict_of(row.tenant_id, row.id, row.body, row.received_at)
                     work.quarantined.append(Quarantined(row.tenant_id, kept))
                 else:
-                    work.parked.append(_parked_row(row, "not_storable", str(outcome)))
+                    work.parked.append(parked_row(row, "not_storable", str(outcome)))
         _count(outcomes)
         for tenant_id, places in duplicates.items():
             # The stored one wins: its bytes, not those that came again, go to the index.
@@ -242,7 +242,7 @@ class Pipeline:
             if isinstance(outcome, IndexOutcome):
                 continue
             record = Record(tenant_id, placement, document.body)
-            work.parked.append(_parked(record, NOT_INDEXABLE, str(outcome), event_id=document.id))
+            work.parked.append(parked(record, NOT_INDEXABLE, str(outcome), event_id=document.id))
 
     async def _to_outbox(self, tenant_id: str, placement: str, documents: Sequence[IndexDocument]) -> None:
         await self._outbox.add([OutboxEntry(d.id, tenant_id, placement, received_at(d.body)) for d in documents])
@@ -267,38 +267,3 @@ def _accounts(work: _Work, n: int) -> list[Account]:
     start, end = work.spans[n]
     aside = {place - start: why for place, why in work.aside.items() if start <= place < end} if work.aside else {}
     return accounts_of(work.headers[n], work.rows[start:end], aside, work.loose.get(n, ()))
-
-
-def _parked_row(row: StoreRow, reason: str, detail: str) -> Parked:
-    record = Record(row.tenant_id, row.placement, row.body, row.content)
-    return _parked(record, reason, detail, event_id=row.id, envelope_id=row.envelope)
-
-
-def _parked(
-    record: Record,
-    reason: str,
-    detail: str,
-    *,
-    event_id: str | None = None,
-    envelope_id: str = "",
-    attempts: int = 1,
-) -> Parked:
-    return Parked(
-        id=_parked_id(record.tenant_id, reason, record.body),
-        tenant_id=record.tenant_id,
-        event_id=event_id,
-        reason=reason,
-        detail=detail,
-        body=record.body,
-        placement=record.placement,
-        content=record.content,
-        envelope=envelope_id,
-        attempts=attempts,
-        parked_at=instant.now_us(),
-        received_at=None if event_id is None else received_at(record.body),
-    )
-
-
-def _parked_id(tenant_id: str, reason: str, body: bytes) -> str:
-    """The same for the same bytes, so that a redelivery parks nothing twice."""
-    return hashlib.sha256(b"\0".join((tenant_id.encode(), reason.encode(), body))).hexdigest()[:32]

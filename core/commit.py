@@ -168,6 +168,11 @@ class GroupCommit:
             self._pump()
             await asyncio.sleep(0.01)
 
+    def waited(self) -> float:
+        """For how many seconds the oldest of what waits for an envelope has been waiting."""
+        expiries = [waiting.segments[0].submission.expires_at for waiting in self._tenants.values()]
+        return max(0.0, self._clock() + self._deadline - min(expiries)) if expiries else 0.0
+
     def heartbeat(self, *, ended: bool = False) -> Heartbeat:
         """What was sealed so far: no event stamped before its time is missing from `sequence`."""
         at = self._low_water()

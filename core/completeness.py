@@ -16,6 +16,7 @@ from itertools import pairwise
 from typing import Final
 from zoneinfo import ZoneInfo
 
+from core.counting import stored_between
 from core.errors import FieldError, InvalidQuery, Unavailable, UnboundedQuery
 from core.gaps import Gap, Gaps, Span
 from core.ports import Accounts, EventIndex, EventStore, Hole, Ledger, Outbox, Parking, Rebuilding, Tally
@@ -152,9 +153,8 @@ class Completeness:
         """`holes` is None for an interval that is not settled."""
         tenant_id = scope.tenant_id
         try:
-            tally, stored = await asyncio.gather(
-                self._accounts.tally(scope, start, end), self._store.count(scope, start=start, end=end)
-            )
+            tally = await self._accounts.tally(scope, start, end)
+            stored = await stored_between(self._store, self._accounts, scope, start, end, tally.due)
         except Unavailable as error:
             await self._store.ping()
             raise UnboundedQuery("an interval has too many events to count in time: ask for shorter ones") from error

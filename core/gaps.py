@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from core.comparison import NARROW, Comparison
+from core.counting import stored_between
 from core.ports import Accounts, EventIndex, EventStore, Tally
 from core.ports.accounts import SECOND
 from core.tenant import TenantScope
@@ -85,7 +86,7 @@ class Gaps:
         """The later one first; what it counts is the rest of what is counted of the earlier."""
         middle = span.start + (span.end - span.start) // SECOND // 2 * SECOND
         stored, indexed, tally = await asyncio.gather(
-            self._store.count(scope, start=span.start, end=middle),
+            stored_between(self._store, self._accounts, scope, span.start, middle, span.due),
             comparison.indexed(span.start, middle),
             self._accounts.tally(scope, span.start, middle),
         )

@@ -127,6 +127,13 @@ class Settings(BaseSettings):
     )
     index_shards: int = Field(1, alias="OCELOT_INDEX_SHARDS", ge=1, le=64, description="Primary shards an index.")
     index_replicas: int = Field(1, alias="OCELOT_INDEX_REPLICAS", ge=0, le=4, description="Replicas of each shard.")
+    index_watch_every: float = Field(
+        60.0,
+        alias="OCELOT_INDEX_WATCH_EVERY",
+        ge=0,
+        le=86_400,
+        description="Seconds between looks for indices that were deleted from outside, which are rebuilt; 0: never.",
+    )
     rebuild_on_start: bool = Field(
         False,
         alias="OCELOT_REBUILD_ON_START",

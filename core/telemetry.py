@@ -28,6 +28,9 @@ REQUEST_SECONDS: Final = Histogram(
 )
 EVENTS: Final = Counter("ocelot_events_total", "Events by what became of them.", ["outcome"], registry=REGISTRY)
 IN_FLIGHT_BYTES: Final = Gauge("ocelot_in_flight_bytes", "Bodies being worked on.", registry=REGISTRY)
+ADMISSION_LIMIT: Final = Gauge(
+    "ocelot_admission_limit_bytes", "How many bytes of bodies may be in flight for now.", registry=REGISTRY
+)
 PENDING_BYTES: Final = Gauge("ocelot_pending_bytes", "Events that wait for the queue.", registry=REGISTRY)
 CATALOGUE_FAULTS: Final = Counter(
     "ocelot_catalogue_faults_total", "Events that their tenant's catalogue does not allow.", ["mode"], registry=REGISTRY

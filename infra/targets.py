@@ -65,4 +65,24 @@ KUBERNETES: Final = Target(
     differs={"OCELOT_QUEUE": "sqs", "OCELOT_HOME": HOME},
     secrets=_secret_names(),
 )
-TARGETS: Final = (COMPOSE, KUBERNETES)
+AWS: Final = Target(
+    path=Path("infra/aws/settings.env"),
+    head="# Every setting of both containers on AWS that is no secret; infra/aws/containers.py fills in ${...}.\n"
+    "# Made by `make docs` from core/settings.py and infra/targets.py.\n",
+    differs={
+        "OCELOT_QUEUE": "sqs",
+        "SQS_QUEUE_URL": "https://sqs.${AWS_REGION}.amazonaws.com/${AWS_ACCOUNT_ID}/ocelot-${OCELOT_STAGE}-events",
+        "AWS_REGION": "${AWS_REGION}",
+        "OCELOT_HOME": HOME,
+        "OPENSEARCH_AUTH": "sigv4",
+        "ARCHIVE_URL": "s3://ocelot-${OCELOT_STAGE}-archive-${AWS_ACCOUNT_ID}-${AWS_REGION}/archive",
+        "ARCHIVE_LOCK_DAYS": "${ARCHIVE_LOCK_DAYS}",
+        "OCELOT_PUBLIC_URL": "${OCELOT_PUBLIC_URL}",
+        "OCELOT_TRUSTED_PROXIES": "${OCELOT_TRUSTED_PROXIES}",
+        # With what is in flight twice over, at its worst, the container stays well below its limit.
+        "OCELOT_MAX_IN_FLIGHT_BYTES": str(128 * 1024 * 1024),
+        "OCELOT_MAX_TENANT_IN_FLIGHT_BYTES": str(32 * 1024 * 1024),
+    },
+    secrets=_secret_names(),
+)
+TARGETS: Final = (COMPOSE, KUBERNETES, AWS)

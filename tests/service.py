@@ -39,13 +39,13 @@ class Process:
     port: int
     health: str
     popen: subprocess.Popen[bytes] | None = None
+    arguments: tuple[str, ...] = ()
 
     def start(self) -> None:
         log = Path(self.environment["OCELOT_HOME"]) / f"{self.module}-{self.port}.log"
+        command = [sys.executable, "-m", self.module, *self.arguments]
         with log.open("ab") as out:
-            self.popen = subprocess.Popen(
-                [sys.executable, "-m", self.module], cwd=ROOT, env=self.environment, stdout=out, stderr=out
-            )
+            self.popen = subprocess.Popen(command, cwd=ROOT, env=self.environment, stdout=out, stderr=out)
         deadline = time.monotonic() + 90
         while True:
             try:

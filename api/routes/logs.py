@@ -132,9 +132,10 @@ async def send_events(request: Request) -> Response:
     use = use_of(request)
     use.check()  # a body that there is no room for is not read
     size = bodies.declared_size(request, state.settings.max_body_bytes)
-    with state.admission.admit(access.tenant.id, size):
+    with state.admission.admit(access.tenant.id, size) as known:
         form = bodies.form_of(request)
         body = await bodies.unpacked(request, state.settings.max_body_bytes)
+        known(len(body))  # one that came packed was held as the largest
         bulk = Bulk(body, form, bodies.is_utf8(body))
         used = BulkUse(use, len(body))
         try:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Protocol
 
@@ -54,6 +54,8 @@ class Generation:
     """When its filling from the store began (microseconds); None for one that grew with its events."""
     job: str | None = None
     """The job that made it."""
+    identity: str = field(default="", compare=False)
+    """What the server knows it by: another one of the same name has another."""
 
 
 class EventIndex(Protocol):

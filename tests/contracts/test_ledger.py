@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from core import instant
 from core.adapters.store.client import Database
 from core.adapters.store.holes import SLACK
-from core.adapters.store.ledger import SILENT_AFTER, MongoLedger
+from core.adapters.store.ledger import FORGOTTEN_AFTER, SILENT_AFTER, STILL, MongoLedger
 from core.adapters.store.outbox import MongoOutbox
 from core.ports import Heartbeat, Hole, OutboxEntry, Rebuilding, Receipt
 
@@ -114,9 +114,36 @@ async def test_every_producer_bounds_the_mark_until_it_is_gone(ledger: MongoLedg
     clock.now = 100 + SILENT_AFTER
     assert await ledger.complete_through("tenant01") == 100
     clock.now += 1
+    assert await ledger.complete_through("tenant01") == 100  # it may have another time, and beat
+    clock.now += STILL
     assert await ledger.complete_through("tenant01") == 300
     clock.now += SILENT_AFTER
     assert await ledger.complete_through("tenant01") == 300
+
+
+async def test_a_producer_whose_clock_is_behind_bounds_the_mark_while_it_beats(
+    ledger: MongoLedger, clock: Clock
+) -> None:
+    behind = 90_000_000
+    start = 10 * behind
+    for second in range(0, 20_000_000, 1_000_000):
+        clock.now = start + second
+        await ledger.beat(Heartbeat("right", 0, clock.now))
+        await ledger.beat(Heartbeat("late", 0, clock.now - behind))
+        assert await ledger.complete_through("tenant01") == clock.now - behind
+    last = clock.now
+    for second in range(0, STILL + 2_000_000, 1_000_000):
+        clock.now = last + second
+        await ledger.beat(Heartbeat("right", 0, clock.now))
+        mark = await ledger.complete_through("tenant01")
+    assert mark == clock.now
+
+
+async def test_a_producer_that_was_silent_for_long_is_gone_at_once(ledger: MongoLedger, clock: Clock) -> None:
+    await ledger.beat(Heartbeat("crashed", 0, 100))
+    clock.now = 101 + FORGOTTEN_AFTER
+    await ledger.beat(Heartbeat("right", 0, clock.now))
+    assert await ledger.complete_through("tenant01") == clock.now
 
 
 async def test_a_producer_that_said_that_it_ended_holds_nothing_back(ledger: MongoLedger, clock: Clock) -> None:
@@ -154,7 +181,10 @@ async def test_a_crashed_producers_hole_is_closed_once_the_queue_was_seen_empty(
     await ledger.give_up(1_001)
     clock.now = 5_000 + SILENT_AFTER
     await ledger.advance(EVER)
-    assert await ledger.complete_through("tenant01") == 5_000
+    assert await ledger.complete_through("tenant01") == 1_000
+    clock.now += STILL
+    await ledger.beat(Heartbeat("alive", 0, 6_000 + STILL))
+    assert await ledger.complete_through("tenant01") == 6_000 + STILL
 
 
 async def test_the_oldest_event_of_the_outbox_bounds_its_tenants_mark(ledger: MongoLedger, database: Database) -> None:

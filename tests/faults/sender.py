@@ -67,6 +67,8 @@ class Sender(threading.Thread):
         super().__init__(daemon=True)
         self.told = Told()
         self.enough = threading.Event()
+        self.taken = threading.Event()
+        """All keyed events are accepted."""
         self.failed: BaseException | None = None
         self._url = client.base_url
         self._headers = {"Authorization": f"Bearer {client.token}", "Content-Type": "application/json"}
@@ -86,10 +88,13 @@ class Sender(threading.Thread):
         while True:
             while len(left) < self._bulk_size and (event := next(self._events, None)) is not None:
                 left.append(event)
-            if not left and self.enough.is_set():
-                return
+            if not left:
+                self.taken.set()
+                if self.enough.is_set():
+                    return
             left = self._bulk(http, left, max(1, self._bulk_size // 2))
-            time.sleep(0.02)
+            # What goes on beyond the given events is there to be under way, not to be many.
+            time.sleep(0.2 if self.taken.is_set() else 0.02)
 
     def _bulk(self, http: httpx.Client, keyed: list[bytes], more: int) -> list[bytes]:
         """Send `keyed` and `more` events without keys; the keyed ones that must be sent again."""
@@ -108,7 +113,7 @@ class Sender(threading.Thread):
             self.told.unanswered.update(attempts)
             time.sleep(0.1)
             return keyed
-        if response.status_code not in (202, 503):
+        if response.status_code not in (202, 429, 503):
             self.told.wrong.append(f"{response.status_code} {response.text[:300]}")
         items: list[dict[str, Any]] = response.json().get("items") or [{"status": "retry"}] * (len(keyed) + more)
         again = []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 from collections.abc import Iterator
@@ -14,8 +15,9 @@ from core.tenant import for_system
 from core.wiring import Backends
 from infra.local.servers import Server, free_port, start_index, start_store
 from tests.faults.proxy import Proxy, in_front_of
+from tests.faults.refusing import RefusingIndex, RefusingStore, refusing_index, refusing_store
 from tests.flow.conftest import drop_live, live_environment
-from tests.service import Client, Service, environment, service
+from tests.service import Client, Process, Service, environment, service
 
 # A killed consumer's messages come again when their leases lapse.
 LEASE = "4"
@@ -32,6 +34,10 @@ class Stack:
         self.service = service
         self.servers = servers
         self.proxies = proxies
+
+    store: RefusingStore
+    """Where it was asked for, as is `index`."""
+    index: RefusingIndex
 
     @property
     def names(self) -> list[str]:
@@ -72,6 +78,24 @@ class Stack:
         finally:
             os.kill(pid, signal.SIGCONT)
 
+    @contextmanager
+    def another_api(self, **alter: object) -> Iterator[Process]:
+        """A second API beside the first, of the same service; altered as `tests.faults.altered` tells."""
+        settings = {**self.service.environment, "PORT": str(free_port()), "OCELOT_ALTER": json.dumps(alter)}
+        module, arguments = ("tests.faults.altered", ("api.main",)) if alter else ("api.main", ())
+        process = Process(module, settings, int(settings["PORT"]), "/api/v1/health", arguments=arguments)
+        process.start()
+        try:
+            yield process
+        finally:
+            process.stop()
+
+    def peak_mib(self, process: Process) -> int:
+        """The most memory that the process has had, in MiB."""
+        assert process.popen is not None
+        status = Path(f"/proc/{process.popen.pid}/status").read_text()
+        return int(status.split("VmHWM:")[1].split()[0]) // 1024
+
     def forget(self, client: Client) -> None:
         """The index loses all that it has of the client's tenant; an index of its own, all that it has."""
         if "index" in self.servers:
@@ -98,34 +122,38 @@ class Stack:
 
 
 @contextmanager
-def embedded(home: Path, *, proxied: bool = False, **settings: str) -> Iterator[Stack]:
-    """On an embedded store and index of its own; `proxied`: behind proxies."""
+def embedded(home: Path, *, proxied: bool = False, refusing: bool = False, **settings: str) -> Iterator[Stack]:
+    """On an embedded store and index of its own; `proxied` and `refusing`: behind servers that do as they are told."""
     servers = {"store": start_store(home, free_port()), "index": start_index(home, free_port())}
     given = environment(home, servers["store"].url, servers["index"].url)
-    with _started(home, {**given, **settings}, servers, proxied=proxied) as stack:
+    with _started(home, {**given, **settings}, servers, proxied=proxied, refusing=refusing) as stack:
         yield stack
 
 
 @contextmanager
-def live(home: Path, *, proxied: bool = True, **settings: str) -> Iterator[Stack]:
+def live(home: Path, *, proxied: bool = True, refusing: bool = False, **settings: str) -> Iterator[Stack]:
     """On the real servers, which are others' too: only what passes between them and this service can be harmed."""
     given = live_environment(home, int(settings.get("OCELOT_MAX_RECEIVES", "100")))
     try:
-        with _started(home, {**given, **settings}, {}, proxied=proxied) as stack:
+        with _started(home, {**given, **settings}, {}, proxied=proxied and not refusing, refusing=refusing) as stack:
             yield stack
     finally:
         drop_live(given)
 
 
 @contextmanager
-def _started(home: Path, settings: dict[str, str], servers: dict[str, Server], *, proxied: bool) -> Iterator[Stack]:
+def _started(
+    home: Path, settings: dict[str, str], servers: dict[str, Server], *, proxied: bool, refusing: bool
+) -> Iterator[Stack]:
     settings = {"OCELOT_LEASE_SECONDS": LEASE, **settings}
     with ExitStack() as stack:
         proxies = {}
         for name, variable in _URLS.items() if proxied else ():
             proxies[name], settings[variable] = stack.enter_context(in_front_of(settings[variable]))
-        made = service(settings)
-        running = Stack(home, made, servers, proxies)
+        running = Stack(home, service(settings), servers, proxies)
+        if refusing:
+            running.store, settings["MONGODB_URL"] = stack.enter_context(refusing_store(settings["MONGODB_URL"]))
+            running.index, settings["OPENSEARCH_URL"] = stack.enter_context(refusing_index(settings["OPENSEARCH_URL"]))
         stack.callback(running.down)
-        made.start()
+        running.service.start()
         yield running

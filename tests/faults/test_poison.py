@@ -19,10 +19,11 @@ from core.envelope import Header, Record
 from core.placement import place
 from core.ports import Depth, Message
 from core.wiring import Backends
-from tests import census
+from infra.local.servers import free_port
+from tests import census, figures
 from tests.faults import stack as stacks
 from tests.faults.stack import Stack
-from tests.service import ROOT, Client
+from tests.service import ROOT, Client, Process
 
 
 @pytest.fixture(scope="module", params=stacks.SERVERS)
@@ -76,6 +77,43 @@ def test_a_parked_event_is_replayed(stack: Stack) -> None:
     assert _ocelot(stack, "parked", "show", again["id"]).stdout.strip() == bad.decode()
     assert _ocelot(stack, "parked", "discard", "--yes", again["id"]).returncode == 0
     assert _listed(stack, "--tenant", good.tenant_id) == []
+
+
+def test_one_in_five_hundred_is_set_aside_by_a_faulty_consumer_and_replayed_after_the_fix(
+    stack: Stack, request: pytest.FixtureRequest
+) -> None:
+    """A consumer with a fault of its own refuses some good events; the mended one takes them, by `ocelot parked`."""
+    client = stack.service.tenant("faulty")
+    assert client.tenant is not None
+    port = free_port()
+    settings = {
+        **stack.service.environment, "OCELOT_BREAK": '{"refuses": "cursed"}', "OCELOT_CONSUMER_PORT": str(port),
+    }  # fmt: skip
+    faulty = Process("tests.faults.breaking", settings, port, "/health")
+    stack.service.consumer.stop()
+    faulty.start()
+    try:
+        actions = ["cursed" if n % 500 == 250 else "good" for n in range(1_000)]
+        for start in range(0, len(actions), 250):
+            items = [{"action": action} for action in actions[start : start + 250]]
+            assert client.post("/logs/bulk", json=items).json()["accepted"] == 250
+        census.settle(stack.service, [client])
+    finally:
+        faulty.stop()
+        stack.service.consumer.start()
+    aside = _await_listed(stack, client, 2)
+    assert len(census.take(stack.service, client).stored) == 998
+    for one in aside:
+        assert _ocelot(stack, "parked", "replay", one["id"]).returncode == 0
+    client.found(2, action="cursed")
+    census.settle(stack.service, [client])
+    held = census.take(stack.service, client)
+    assert len(held.stored) == len(held.indexed) == 1_000
+    assert _listed(stack, "--tenant", client.tenant.id) == []
+    figures.record(
+        request, "Poison, one in 500", servers="embedded" if stack.servers else "live", accepted=1_000,
+        set_aside=len(aside), stored_meanwhile=998, replayed=2, stored=len(held.stored), indexed=len(held.indexed),
+    )  # fmt: skip
 
 
 def test_a_replay_does_not_remove_what_was_parked_again(stack: Stack) -> None:

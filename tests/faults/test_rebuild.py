@@ -10,7 +10,7 @@ import pytest
 
 from core.tenant import for_system
 from core.wiring import Backends
-from tests import census
+from tests import census, figures
 from tests.faults import stack as stacks
 from tests.faults.stack import Stack
 from tests.service import Client
@@ -36,6 +36,46 @@ def test_an_index_that_forgot_is_filled_again(servers: str, tmp_path: Path) -> N
         _await_rebuilding(client, False)
         assert client.found(2_000, user_id="*")["answered_by"] == "index"
         _a_mark_left_behind_goes(stack, client)
+
+
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("servers", stacks.SERVERS)
+def test_an_index_that_was_deleted_is_rebuilt(servers: str, tmp_path: Path, request: pytest.FixtureRequest) -> None:
+    """While the service runs: the store answers, whole, until the index is, whatever comes meanwhile."""
+    with getattr(stacks, servers)(tmp_path, OCELOT_INDEX_WATCH_EVERY="0.5") as stack:
+        client = stack.service.tenant("deleted")
+        for start in range(0, 1_000, 500):
+            items = [{"action": "kept", "user_id": f"u{n % 7}", "message": "kept"} for n in range(start, start + 500)]
+            assert client.post("/logs/bulk", json=items).json()["accepted"] == 500
+        client.found(1_000, q="kept")
+        time.sleep(2)  # looked at
+        _drop(stack, client)
+        began = time.monotonic()
+        client.ingest({"action": "kept", "message": "kept"})  # makes it anew, with itself alone
+        _await_rebuilding(client, True, timeout=60)
+        assert _search(client, action="kept")["answered_by"] == "store"
+        assert client.found(1_001, action="kept")["total"] == 1_001
+        assert client.found(1_001, q="kept", timeout=120)["answered_by"] == "index"
+        took = time.monotonic() - began
+        _await_rebuilding(client, False, timeout=120)
+        census.settle(stack.service, [client])
+        held = census.take(stack.service, client)
+        assert len(held.stored) == 1_001
+        assert sorted(held.indexed) == sorted(held.stored)
+        figures.record(
+            request, "An index deleted by hand", servers=servers, stored=len(held.stored), indexed=len(held.indexed),
+            whole_after=f"{took:.1f} s",
+        )  # fmt: skip
+
+
+def _drop(stack: Stack, client: Client) -> None:
+    assert client.tenant is not None
+    scope = for_system(client.tenant.id, "test")
+
+    async def drop(backends: Backends) -> None:
+        await backends.index.drop(scope)
+
+    stack.service.with_backends(drop)
 
 
 def _answers_while_it_rebuilds(client: Client) -> None:

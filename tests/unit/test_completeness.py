@@ -8,6 +8,7 @@ from itertools import pairwise
 
 import pytest
 
+from core import counting
 from core.comparison import Comparison
 from core.completeness import MAX_NAMED, Completeness, Report, State, intervals_of
 from core.errors import InvalidQuery, Unavailable, UnboundedQuery
@@ -37,6 +38,8 @@ class World:
     mark: int | None = AT + 3600 * SECOND
     behind: Rebuilding = Rebuilding.NO
     slow: bool = False
+    countable: int = 1 << 31
+    """Events that one count of the store gets through in time."""
     asked: int = 0
 
     def take(self, envelope: str, *times: int, aside: Tally = NOTHING) -> list[str]:
@@ -54,14 +57,14 @@ class World:
         self, start: int = AT, end: int = AT + 10 * SECOND, budget: float = 60, every: str = "1s"
     ) -> Report:
         port = anything(self)
-        counting = Completeness(port, port, port, port, port, port, budget=budget)
-        return await counting.report(SCOPE, *intervals_of(start, end, every))
+        made = Completeness(port, port, port, port, port, port, budget=budget)
+        return await made.report(SCOPE, *intervals_of(start, end, every))
 
     # The store
 
     async def count(self, scope: TenantScope, *, start: int, end: int) -> int:
         self.asked += 1
-        if self.slow:
+        if self.slow or sum(start <= at < end for at, _ in self.stored.values()) > self.countable:
             raise Unavailable("store")
         return sum(start <= at < end for at, _ in self.stored.values())
 
@@ -212,6 +215,16 @@ async def test_an_interval_that_cannot_be_counted_is_refused(world: World) -> No
     world.slow = True
     with pytest.raises(UnboundedQuery):
         await world.report()
+
+
+async def test_an_interval_of_very_many_is_counted_in_parts(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(counting, "AT_ONCE", 500)
+    world.countable = 1100
+    world.take("p-6", *(AT + 7 * SECOND + n * 1000 for n in range(6000)))
+    assert (await world.report(every="1m")).state is State.AGREES
+    del world.stored["p-6-77"], world.indexed["p-6-77"]
+    report = await world.report(every="1m")
+    assert [each.due - each.stored for gap in report.gaps for each in gap.envelopes] == [1]
 
 
 async def test_names_are_bounded(world: World) -> None:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import subprocess
 import sys
 from pathlib import Path
+from string import Template
 from typing import Any
 
 import pytest
@@ -60,7 +62,34 @@ def dev() -> dict[str, str]:
     return defaults | stack.environment
 
 
-PLACES = {"make dev": dev, "compose": compose}
+def ecs(service: str) -> dict[str, str]:
+    """A container's variables, with what a deploy fills in, and with what the Parameter Store holds."""
+    filled = {
+        "AWS_REGION": "eu-west-1",
+        "AWS_ACCOUNT_ID": "111122223333",
+        "OCELOT_STAGE": "production",
+        "OCELOT_PUBLIC_URL": "https://ocelot.example.com",
+        "OCELOT_TRUSTED_PROXIES": "10.0.0.0/16",
+        "ARCHIVE_LOCK_DAYS": "30",
+        "IMAGE": f"registry/ocelot-log-{service}:1",
+    }
+    text = (ROOT / ".aws" / f"task-definition-{service}.json").read_text(encoding="utf-8")
+    container = json.loads(Template(text).substitute(filled))["containerDefinitions"][0]
+    assert {secret["name"] for secret in container["secrets"]} <= SECRETS.keys()
+    plain = {variable["name"]: variable["value"] for variable in container["environment"]}
+    assert not plain.keys() & SECRETS.keys()
+    # The consumer signs nothing, so it is not given the key.
+    return plain | SECRETS
+
+
+PLACES = {
+    "make dev": dev,
+    "compose": compose,
+    "ecs api": lambda: ecs("api"),
+    "ecs consumer": lambda: ecs("consumer"),
+    "kubernetes development": lambda: kubernetes("development"),
+    "kubernetes production": lambda: kubernetes("production"),
+}
 
 
 @pytest.fixture(params=PLACES)

@@ -17,11 +17,11 @@ from hypothesis import strategies as st
 from starlette.requests import Request
 
 from api import bodies
-from api.bodies import Admission
+from api.admission import Admission
 from core import event, instant
 from core.bulk import MAX_EVENTS, Bulk, Form
 from core.envelope import Record
-from core.errors import Invalid, InvalidEvent, Overloaded, TooLarge
+from core.errors import Invalid, InvalidEvent, TooLarge
 from core.masking import mask, mask_all
 from core.prepare import Entry, decoded, encoded, entries_at_once, slices, stamped
 from core.splitting import split
@@ -337,21 +337,3 @@ async def test_a_slow_body_that_goes_on_is_read_whole(monkeypatch: pytest.Monkey
     monkeypatch.setattr(bodies, "STALL_SECONDS", 0.4)
     body = SlowBody(*[b" "] * 8, b"{", b"}", pause=0.1)
     assert await bodies.read(Request({"type": "http", "headers": []}, body), LIMIT) == b" " * 8 + b"{}"
-
-
-def test_admission_bounds_what_is_in_flight_and_lets_a_lone_request_in() -> None:
-    admission = Admission(100, 50)
-    # Alone, whatever its size.
-    with admission.admit("a", 500), pytest.raises(Overloaded), admission.admit("b", 1):
-        pass
-    assert admission.in_flight == 0
-    with admission.admit("a", 30):
-        with pytest.raises(Overloaded, match="this tenant"), admission.admit("a", 30):
-            pass
-        with admission.admit("b", 50), admission.admit("a", 20):
-            assert admission.in_flight == 100
-            with pytest.raises(Overloaded), admission.admit("c", 1):
-                pass
-        with pytest.raises(ZeroDivisionError), admission.admit("b", 1):
-            raise ZeroDivisionError
-    assert admission.in_flight == 0

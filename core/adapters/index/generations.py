@@ -31,9 +31,18 @@ class _Mappings(msgspec.Struct, frozen=True):
     meta: _Meta = msgspec.field(name="_meta", default=_Meta())
 
 
+class _Identity(msgspec.Struct, frozen=True):
+    uuid: str = ""
+
+
+class _Settings(msgspec.Struct, frozen=True):
+    index: _Identity = _Identity()
+
+
 class _Index(msgspec.Struct, frozen=True):
     aliases: dict[str, msgspec.Raw] = {}
     mappings: _Mappings = _Mappings()
+    settings: _Settings = _Settings()
 
 
 _indices: Final = msgspec.json.Decoder(dict[str, _Index]).decode
@@ -50,7 +59,7 @@ class Generations:
     async def listing(self, scope: TenantScope) -> list[Generation]:
         """See `EventIndex.generations`."""
         own = re.compile(re.escape(f"{PREFIX}{scope.tenant_id}-") + r"(\d{4,8})-g(\d+)")
-        params = {"expand_wildcards": "all", "filter_path": "*.aliases,*.mappings._meta"}
+        params = {"expand_wildcards": "all", "filter_path": "*.aliases,*.mappings._meta,*.settings.index.uuid"}
         text = await self._client.call("GET", f"/{PREFIX}{scope.tenant_id}-*", params)
         try:
             indices = _indices(text)
@@ -61,7 +70,8 @@ class Generations:
             if match := own.fullmatch(name):
                 live = write_alias(scope.tenant_id, match[1]) in index.aliases
                 meta = index.mappings.meta
-                found.append(Generation(match[1], int(match[2]), live, meta.began, meta.job))
+                identity = index.settings.index.uuid
+                found.append(Generation(match[1], int(match[2]), live, meta.began, meta.job, identity))
         return sorted(found, key=lambda each: (each.placement, each.number))
 
     async def begin(self, scope: TenantScope, generation: Generation) -> None:

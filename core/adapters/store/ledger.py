@@ -15,6 +15,10 @@ from core.ports import Heartbeat, Hole, Rebuilding, Receipt
 
 SILENT_AFTER: Final = 60 * 1_000_000
 """Microseconds without a sign of life after which a complete producer counts as gone."""
+FORGOTTEN_AFTER: Final = 600 * 1_000_000
+"""The same for one that is seen for the first time: no clock is wrong by so much."""
+STILL: Final = 5 * 1_000_000
+"""How long a producer that beats every second has to be seen unchanged before it counts as silent."""
 _STRIDE: Final = 1000
 
 
@@ -59,8 +63,10 @@ class MongoLedger:
        after the frontiers: an entry is durable before its envelope's receipt, so whoever sees the receipt counted
        sees the entry, or the event is indexed by now.
     5. A complete producer that said that it ended, or has been silent for a minute, is gone and no longer bounds the
-       mark, an incomplete one does until `give_up`. For one that crashed, envelopes sealed after its last heartbeat
-       are unknown until a receipt names them: this trusts the queue to deliver within that minute.
+       mark, an incomplete one does until `give_up`. Silent is not who has another time: one that looks silent by the
+       clock here, but whose heartbeats are seen to come, goes on to bound the mark. For one that crashed, envelopes
+       sealed after its last heartbeat are unknown until a receipt names them: this trusts the queue to deliver within
+       that minute.
 
     A producer beats once, with sequence 0, before it seals its first envelope, or it is unknown until its first
     receipt. Its clock must not run backwards; other producers' clocks do not matter, as each bounds the mark by its
@@ -74,6 +80,8 @@ class MongoLedger:
         self._rebuilds = database[REBUILDS]
         self._holes = Holes(database)
         self._clock = clock
+        self._unchanged: dict[str, tuple[int, int]] = {}
+        """Of producers that look silent: their last sign of life, and since when (here) it has been the last."""
 
     async def beat(self, heartbeat: Heartbeat) -> None:
         change: BsonMap = {
@@ -129,8 +137,8 @@ class MongoLedger:
         producers = await self._known()
         if not producers:
             return None
-        silent_before = self._clock() - SILENT_AFTER
-        holding = [p for p in producers if not p.complete or (p.seen_at >= silent_before and not p.ended)]
+        now = self._clock()
+        holding = [p for p in producers if not p.complete or not (p.ended or self._is_silent(p, now))]
         if holding:
             next_made = await self._next_made([p for p in holding if not p.complete])
             mark = min(p.seen_at if p.complete else max(p.frontier_at, next_made.get(p.id, 0)) for p in holding)
@@ -139,6 +147,17 @@ class MongoLedger:
         oldest = await self._oldest_in_outbox(tenant_id)
         # The driver's own kind of int goes no further: no codec knows it.
         return int(mark if oldest is None else min(mark, oldest))
+
+    def _is_silent(self, producer: _Producer, now: int) -> bool:
+        age = now - producer.seen_at
+        if age <= SILENT_AFTER or age > FORGOTTEN_AFTER:
+            self._unchanged.pop(producer.id, None)
+            return age > SILENT_AFTER
+        seen_at, since = self._unchanged.get(producer.id, (0, 0))
+        if seen_at != producer.seen_at:
+            self._unchanged[producer.id] = producer.seen_at, now
+            return False
+        return now - since >= STILL
 
     async def rebuilding(self, tenant_id: str) -> Rebuilding:
         with store_calls():

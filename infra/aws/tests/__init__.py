@@ -1,0 +1,1 @@
+"""What `make infra-aws` checks; not among the tests of the code, which have no CDK."""

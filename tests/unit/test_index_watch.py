@@ -1,0 +1,127 @@
+"""Which disappearance of an index is a loss, and what is done about it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from consumer.jobs.watch import IndexWatch
+from core.errors import Overloaded
+from core.jobs import Job
+from core.placement import span_of
+from core.ports import Generation
+from core.tenant import Tenant, TenantScope, TenantStatus
+
+NOW = span_of("202611")[0] + 86_400_000_000 * 20
+
+
+class World:
+    """Every port that the watch has: what is there is set, what was done is kept."""
+
+    def __init__(self) -> None:
+        self.all = [Tenant("aaaaaaaa", "A", b"s" * 32, span_of("202610")[0] + 5)]
+        self.live: dict[str, tuple[int, str]] = {"202610": (1, "x"), "202611": (1, "y")}
+        self.stored = {"202610": 5, "202611": 5}
+        self.jobs: list[Job] = []
+        self.marked: list[bool] = []
+        self.busy = False
+
+    async def tenants(self) -> list[Tenant]:
+        return self.all
+
+    async def generations(self, scope: TenantScope) -> list[Generation]:
+        return [Generation(p, number, True, identity=identity) for p, (number, identity) in self.live.items()]
+
+    async def count(self, scope: TenantScope, *, start: int, end: int) -> int:
+        return sum(count for p, count in self.stored.items() if span_of(p) == (start, end))
+
+    async def set_rebuilding(self, tenant_id: str, running: bool) -> None:
+        self.marked.append(running)
+
+    async def create(self, job: Job, *, max_active: int) -> None:
+        if self.busy:
+            raise Overloaded("one is under way")
+        self.jobs.append(job)
+
+
+def watch(world: Any) -> IndexWatch:
+    return IndexWatch(world, world, world, world, world, keep=60, clock=lambda: NOW)
+
+
+async def looks(world: World, watch: IndexWatch, times: int = 1) -> None:
+    for _ in range(times):
+        await watch.run()
+
+
+@pytest.fixture
+def world() -> World:
+    return World()
+
+
+async def test_what_stays_is_left_alone(world: World) -> None:
+    await looks(world, watch(world), 3)
+    assert (world.jobs, world.marked) == ([], [])
+
+
+@pytest.mark.parametrize("now", [None, (1, "another")])
+async def test_one_that_is_gone_or_was_made_anew_is_rebuilt_once(world: World, now: tuple[int, str] | None) -> None:
+    watching = watch(world)
+    await looks(world, watching)
+    del world.live["202610"]
+    if now is not None:
+        world.live["202610"] = now
+    await looks(world, watching, 3)
+    [job] = world.jobs
+    start, end = span_of("202610")
+    assert (job.tenant_id, job.kind, job.spec) == ("aaaaaaaa", "reindex", {"received_from": start, "received_to": end})
+    assert world.marked == [True]
+
+
+async def test_what_ocelot_itself_replaces_or_removes_is_no_loss(world: World) -> None:
+    watching = watch(world)
+    await looks(world, watching)
+    world.live["202610"] = (2, "z")  # a rebuild
+    del world.live["202611"], world.stored["202611"]  # retention
+    await looks(world, watching, 3)
+    assert world.jobs == []
+
+
+async def test_one_that_is_lost_while_a_job_runs_is_asked_for_again(world: World) -> None:
+    watching = watch(world)
+    await looks(world, watching)
+    del world.live["202610"]
+    world.busy = True
+    await looks(world, watching, 2)
+    assert world.jobs == []
+    world.busy = False
+    await looks(world, watching, 2)
+    assert len(world.jobs) == 1
+
+
+async def test_what_was_deleted_before_the_first_look_is_told_by_the_second(world: World) -> None:
+    del world.live["202610"]
+    watching = watch(world)
+    await looks(world, watching)
+    assert world.jobs == []  # the first event of a month may just be on its way
+    await looks(world, watching)
+    assert len(world.jobs) == 1
+
+
+async def test_what_comes_between_the_first_two_looks_is_no_loss(world: World) -> None:
+    late = world.live.pop("202611")
+    watching = watch(world)
+    await looks(world, watching)
+    world.live["202611"] = late
+    await looks(world, watching, 2)
+    assert world.jobs == []
+
+
+async def test_a_tenant_that_is_being_deleted_is_not_looked_at(world: World) -> None:
+    watching = watch(world)
+    await looks(world, watching)
+    tenant = world.all[0]
+    world.all = [Tenant(tenant.id, "A", tenant.secret, tenant.created_at, TenantStatus.DELETING)]
+    world.live.clear()
+    await looks(world, watching, 3)
+    assert world.jobs == []
