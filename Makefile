@@ -108,7 +108,6 @@ tryout: $(READY) ## make every request of both files to the running stack of mak
 
 docs: $(READY) ## write .env.example, docs/settings.md, each place's settings, and the task definitions and costs of AWS
 	@$(BIN)/python -m infra.settings_page
-	@$(BIN)/python -m infra.aws.task_definitions write
 	@$(BIN)/python -m infra.aws.costs
 
 # The CDK is large, and runs Node.js (22 or later; 20 with a warning): an environment of its own, made when first asked for.
