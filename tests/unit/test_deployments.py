@@ -109,7 +109,9 @@ def test_the_place_carries_the_catalogue_and_nothing_else(environment: dict[str,
 
 def test_the_place_differs_from_the_defaults_only_where_it_must(environment: dict[str, str]) -> None:
     places = r"OCELOT_QUEUE|OCELOT_HOME|PORT|OCELOT_(CONSUMER_PORT|HOST|PUBLIC_URL|INDEX_\w+|REBUILD_ON_START)|\w+_URL"
-    places += r"|AWS_REGION|ARCHIVE_\w+|OCELOT_TRUSTED_PROXIES|OPENSEARCH_AUTH|MONGODB_URL|OCELOT_MAX_\w*IN_FLIGHT_BYTES"
+    places += (
+        r"|AWS_REGION|ARCHIVE_\w+|OCELOT_TRUSTED_PROXIES|OPENSEARCH_AUTH|MONGODB_URL|OCELOT_MAX_\w*IN_FLIGHT_BYTES"
+    )
     defaults = {setting.name: setting.default or "" for setting in settings()}
     differs = [name for name, value in environment.items() if value != defaults[name]]
     assert [name for name in differs if not re.fullmatch(places, name)] == []
