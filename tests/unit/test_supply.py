@@ -55,8 +55,8 @@ def test_the_page_of_licences_is_fresh() -> None:
 
 
 FORBIDDEN = {
-    "eval", "exec", "compile", "__import__", "pickle", "marshal", "shelve", "yaml.load", "yaml.full_load", "yaml.unsafe_load",
-    "os.system", "os.popen",
+    "eval", "exec", "compile", "__import__", "pickle", "marshal", "shelve", "yaml.load", "yaml.full_load",
+    "yaml.unsafe_load", "os.system", "os.popen",
     "verify=False", "shell=True", "random.choice", "assert_hostname=False", "verify_certs=False",
     "verify_signature=False", "algorithms=None", "tempfile.mktemp",
 }  # fmt: skip
