@@ -210,8 +210,8 @@ def refusing_index(url: str) -> Iterator[tuple[RefusingIndex, str]]:
 def refusing_store(url: str) -> Iterator[tuple[RefusingStore, str]]:
     server = RefusingStore(url)
     try:
-        query = url.partition("?")[2]
-        yield server, f"mongodb://127.0.0.1:{server.port}/?{query}&directConnection=true"
+        query = "&".join(filter(None, [url.partition("?")[2], "directConnection=true"]))
+        yield server, f"mongodb://127.0.0.1:{server.port}/?{query}"
     finally:
         with suppress(TimeoutError):
             server.call(server.aclose())
