@@ -55,7 +55,7 @@ class RefusingIndex(_Threaded):
         self.spoils: Callable[[int], dict[str, Any] | None] = lambda n: None
 
     async def _start(self) -> None:
-        self._session = ClientSession(connector=TCPConnector(limit=0), auto_decompress=False)
+        self._session = ClientSession(connector=TCPConnector(limit=0))
         app = web.Application(client_max_size=1 << 28)
         app.router.add_route("*", "/{path:.*}", self._handle)
         self._runner = web.AppRunner(app)
