@@ -13,6 +13,7 @@ from prometheus_client import Counter, Histogram
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.websockets import WebSocket
 
 from api.auth import READ, USE
 from api.problems import problem, problem_of
@@ -89,13 +90,23 @@ class Envelope:
         request_id, _ = _ids(scope)
         token = telemetry.request_id.set(request_id)
 
+        answered = False
+
         async def send_with_id(message: Message) -> None:
+            nonlocal answered
+            answered = True
             if message["type"] in ("websocket.accept", "websocket.http.response.start"):
-                message["headers"] = [*message.get("headers", ()), (b"x-request-id", request_id.encode())]
+                more = _HEADERS if message["type"] == "websocket.http.response.start" else ()
+                message["headers"] = [*message.get("headers", ()), *more, (b"x-request-id", request_id.encode())]
             await send(message)
 
         try:
             await self._app(scope, receive, send_with_id)
+        except Exception as error:
+            if answered:
+                raise  # the server can only close it
+            # Or the server answers 500 by itself.
+            await WebSocket(scope, receive, send_with_id).send_denial_response(unforeseen(error, request_id))
         finally:
             telemetry.request_id.reset(token)
 

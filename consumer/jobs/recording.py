@@ -51,12 +51,7 @@ class Recorder:
 
 def _access(job: Job, result: Json | None, error: str | None) -> Access:
     state = JobState.DONE if error is None else JobState.FAILED
-    told: dict[str, Any] = {
-        "kind": job.kind,
-        "state": state.value,
-        "asked_at": job.created_at,
-        "attempts": job.attempts,
-    }
+    told: dict[str, Any] = {"kind": job.kind, "state": state.value, "attempts": job.attempts}
     if error is not None:
         told["error"] = error
     figures = {name: each for name, each in (result or {}).items() if not isinstance(each, list | dict)}
