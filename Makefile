@@ -139,7 +139,7 @@ infra-aws: $(AWS_READY) ## synthesize and check the infrastructure on AWS, offli
 	@JSII_SILENCE_WARNING_END_OF_LIFE_NODE_VERSION=1 $(AWS_VENV)/bin/python -m pytest -c infra/aws/pytest.ini --rootdir . infra/aws/tests $(ARGS)
 
 requirements: $(READY) ## pin the requirements of pyproject.toml again (newest: ARGS=--upgrade)
-	@$(COMPILE) $(ARGS) pyproject.toml -o requirements/runtime.txt
+	@$(COMPILE) $(ARGS) --extra otel pyproject.toml -o requirements/runtime.txt
 	@$(COMPILE) $(ARGS) requirements/aws.in -o requirements/aws.txt
 	@$(COMPILE) $(ARGS) --extra dev --constraints requirements/runtime.txt pyproject.toml -o requirements/dev.txt
 	@$(COMPILE) $(ARGS) --constraints requirements/dev.txt requirements/build.in -o requirements/build.txt
