@@ -37,7 +37,7 @@ define run
 	--add-host host.docker.internal:host-gateway --publish 127.0.0.1:$(2):$(2) --stop-timeout 40 ocelot-log-$(1):$(IMAGE_TAG)
 endef
 
-.PHONY: setup dev dev-api dev-consumer test thorough test-live faults soak isolation attacks coverage bench lint format collections tryout docs infra-aws requirements hooks docker-build-api docker-build-consumer docker-build-all docker-run-api docker-run-consumer up down deploy infra-check clean help
+.PHONY: setup dev dev-api dev-consumer test thorough test-live faults soak isolation attacks described mutants audit sbom licences coverage bench lint format collections tryout docs infra-aws requirements hooks docker-build-api docker-build-consumer docker-build-all docker-run-api docker-run-consumer up down deploy infra-check clean help
 
 setup: $(READY) ## install into .venv, and nothing else
 
@@ -87,6 +87,21 @@ isolation: $(READY) ## one tenant against another, by every route
 attacks: $(READY) ## hostile input against the running service
 	@$(BIN)/python -m pytest tests/attacks $(ARGS)
 
+described: $(READY) ## many requests from the API's description, good and bad, every answer checked (20 minutes)
+	@$(BIN)/python -m pytest tests/attacks/test_description.py -m slow $(ARGS)
+
+mutants: $(READY) ## take each guard away in a copy of the tree, and see its test fail (docs/mutants.md)
+	@WORKERS=$(WORKERS) $(BIN)/python -m tests.mutants
+
+audit: $(READY) sbom ## what a deployment imports (build/sbom.cdx.json, for any scanner), and bandit over the code
+	@$(BIN)/bandit -q -ll -c pyproject.toml -r api cli consumer core infra -x api/static
+
+sbom: $(READY) ## write the list of what a deployment imports, as CycloneDX 1.6, to build/
+	@$(BIN)/python -m infra.supply sbom
+
+licences: $(READY) ## write docs/licences.md
+	@$(BIN)/python -m infra.supply licences
+
 coverage: $(READY) ## branch coverage of core, api and consumer; fails under 90 %
 	@$(BIN)/python -m pytest --cov --cov-report=term-missing:skip-covered --cov-fail-under=90 $(ARGS)
 
@@ -124,7 +139,7 @@ infra-aws: $(AWS_READY) ## synthesize and check the infrastructure on AWS, offli
 	@JSII_SILENCE_WARNING_END_OF_LIFE_NODE_VERSION=1 $(AWS_VENV)/bin/python -m pytest -c infra/aws/pytest.ini --rootdir . infra/aws/tests $(ARGS)
 
 requirements: $(READY) ## pin the requirements of pyproject.toml again (newest: ARGS=--upgrade)
-	@$(COMPILE) $(ARGS) pyproject.toml -o requirements/runtime.txt
+	@$(COMPILE) $(ARGS) --extra otel pyproject.toml -o requirements/runtime.txt
 	@$(COMPILE) $(ARGS) requirements/aws.in -o requirements/aws.txt
 	@$(COMPILE) $(ARGS) --extra dev --constraints requirements/runtime.txt pyproject.toml -o requirements/dev.txt
 	@$(COMPILE) $(ARGS) --constraints requirements/dev.txt requirements/build.in -o requirements/build.txt

@@ -29,7 +29,7 @@ from consumer.jobs.schedule import every
 from consumer.jobs.watch import IndexWatch
 from consumer.loop import Loop
 from consumer.pipeline import Pipeline
-from core import instant, telemetry
+from core import instant, telemetry, tracing
 from core.archiving.files import SegmentFiles
 from core.export.source import Source
 from core.garbage import settled
@@ -158,7 +158,8 @@ def serve() -> None:
     """Run the consumer; ends with one line for each mistake when the settings are wrong."""
     try:
         settings = load()
-    except BadSettings as error:
+        tracing.configure("ocelot-consumer", settings.otlp_endpoint, settings.trace_share)
+    except (BadSettings, ValueError) as error:
         raise SystemExit(f"ocelot consumer: {error}") from None
     telemetry.configure_logging(settings.log_level)
     runner = asyncio.Runner(loop_factory=_loop_factory())
