@@ -18,8 +18,11 @@ PYTHONS := python3.11 python3.12 python3.13 python3.14 python3
 COMPILE = $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
 	--no-annotate --custom-compile-command "make requirements"
 
-IMAGE_TAG ?= local
+# make deploy goes by the commit.
+IMAGE_TAG ?= $(if $(filter deploy,$(MAKECMDGOALS)),$(shell git rev-parse HEAD),local)
 PROFILES ?=
+INFRA := .venv-infra
+INFRA_READY := $(INFRA)/.ready
 COMPOSE = docker compose $(foreach profile,$(PROFILES),--profile $(profile))
 # Both images say which commit they are made of.
 define build
@@ -34,7 +37,7 @@ define run
 	--add-host host.docker.internal:host-gateway --publish 127.0.0.1:$(2):$(2) --stop-timeout 40 ocelot-log-$(1):$(IMAGE_TAG)
 endef
 
-.PHONY: setup dev dev-api dev-consumer test thorough test-live faults soak isolation attacks coverage bench lint format collections tryout docs infra-aws requirements hooks docker-build-api docker-build-consumer docker-build-all docker-run-api docker-run-consumer up down clean help
+.PHONY: setup dev dev-api dev-consumer test thorough test-live faults soak isolation attacks described mutants audit sbom licences coverage bench lint format collections tryout docs infra-aws requirements hooks docker-build-api docker-build-consumer docker-build-all docker-run-api docker-run-consumer up down deploy infra-check clean help
 
 setup: $(READY) ## install into .venv, and nothing else
 
@@ -84,6 +87,21 @@ isolation: $(READY) ## one tenant against another, by every route
 attacks: $(READY) ## hostile input against the running service
 	@$(BIN)/python -m pytest tests/attacks $(ARGS)
 
+described: $(READY) ## many requests from the API's description, good and bad, every answer checked (20 minutes)
+	@$(BIN)/python -m pytest tests/attacks/test_description.py -m slow $(ARGS)
+
+mutants: $(READY) ## take each guard away in a copy of the tree, and see its test fail (docs/mutants.md)
+	@WORKERS=$(WORKERS) $(BIN)/python -m tests.mutants
+
+audit: $(READY) sbom ## what a deployment imports (build/sbom.cdx.json, for any scanner), and bandit over the code
+	@$(BIN)/bandit -q -ll -c pyproject.toml -r api cli consumer core infra -x api/static
+
+sbom: $(READY) ## write the list of what a deployment imports, as CycloneDX 1.6, to build/
+	@$(BIN)/python -m infra.supply sbom
+
+licences: $(READY) ## write docs/licences.md
+	@$(BIN)/python -m infra.supply licences
+
 coverage: $(READY) ## branch coverage of core, api and consumer; fails under 90 %
 	@$(BIN)/python -m pytest --cov --cov-report=term-missing:skip-covered --cov-fail-under=90 $(ARGS)
 
@@ -108,13 +126,12 @@ tryout: $(READY) ## make every request of both files to the running stack of mak
 
 docs: $(READY) ## write .env.example, docs/settings.md, each place's settings, and the task definitions and costs of AWS
 	@$(BIN)/python -m infra.settings_page
-	@$(BIN)/python -m infra.aws.task_definitions write
 	@$(BIN)/python -m infra.aws.costs
 
 # The CDK is large, and runs Node.js (22 or later; 20 with a warning): an environment of its own, made when first asked for.
 $(AWS_READY): requirements/aws.txt $(READY)
 	@$(BIN)/python -m venv $(AWS_VENV)
-	@$(AWS_VENV)/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r $<
+	@$(AWS_VENV)/bin/python -m pip install --quiet --disable-pip-version-check --no-compile --require-hashes -r $<
 	@touch $@
 
 infra-aws: $(AWS_READY) ## synthesize and check the infrastructure on AWS, offline
@@ -122,7 +139,7 @@ infra-aws: $(AWS_READY) ## synthesize and check the infrastructure on AWS, offli
 	@JSII_SILENCE_WARNING_END_OF_LIFE_NODE_VERSION=1 $(AWS_VENV)/bin/python -m pytest -c infra/aws/pytest.ini --rootdir . infra/aws/tests $(ARGS)
 
 requirements: $(READY) ## pin the requirements of pyproject.toml again (newest: ARGS=--upgrade)
-	@$(COMPILE) $(ARGS) pyproject.toml -o requirements/runtime.txt
+	@$(COMPILE) $(ARGS) --extra otel pyproject.toml -o requirements/runtime.txt
 	@$(COMPILE) $(ARGS) requirements/aws.in -o requirements/aws.txt
 	@$(COMPILE) $(ARGS) --extra dev --constraints requirements/runtime.txt pyproject.toml -o requirements/dev.txt
 	@$(COMPILE) $(ARGS) --constraints requirements/dev.txt requirements/build.in -o requirements/build.txt
@@ -151,8 +168,24 @@ up: ## Ocelot and real servers in containers: http://localhost:8000 (PROFILES=mo
 down: ## stop the containers of make up; the data stays (ARGS=--volumes removes it)
 	@$(COMPOSE) --profile '*' down $(ARGS)
 
+deploy: $(READY) docker-build-all ## build, push, migrate, deploy and smoke-test this commit, as the pipeline does; back if anything fails
+	@IMAGE_TAG=$(IMAGE_TAG) $(BIN)/python -m infra.deploy push
+	@IMAGE_TAG=$(IMAGE_TAG) $(BIN)/python -m infra.deploy release
+
+# Tools for checks alone, in a place of their own: some programs, and libraries that the service never imports.
+$(INFRA_READY): requirements/infra.txt requirements/build.txt requirements/runtime.txt infra/checks/install.py $(wildcard infra/tools/*/go.*) | $(READY)
+	@echo "Making $(INFRA): the tools of the checks; this takes some minutes, once"
+	@[ -x $(INFRA)/bin/python ] || $(BIN)/python -m venv $(INFRA)
+	@$(INFRA)/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes --only-binary :all: -r requirements/infra.txt
+	@$(INFRA)/bin/python -m infra.checks.install
+	@touch $@
+
+infra-check: $(INFRA_READY) ## check images, compose, Kubernetes, alerts, pipelines and AWS, offline (one of them: ARGS=compose)
+	@$(INFRA)/bin/python -m infra.checks $(ARGS)
+	@[ -n "$(ARGS)" ] || $(MAKE) infra-aws
+
 clean: ## remove .venv and all caches; the data in .ocelot stays
-	@rm -rf $(VENV) $(AWS_VENV) cdk.out build dist *.egg-info htmlcov .coverage .coverage.* .hypothesis .*_cache
+	@rm -rf $(VENV) $(AWS_VENV) $(INFRA) cdk.out build dist *.egg-info htmlcov .coverage .coverage.* .hypothesis .*_cache
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 help: ## list the targets

@@ -13,10 +13,11 @@ from prometheus_client import Counter, Histogram
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.websockets import WebSocket
 
 from api.auth import READ, USE
 from api.problems import problem, problem_of
-from core import telemetry
+from core import telemetry, tracing
 from core.errors import OcelotError
 
 log = logging.getLogger(__name__)
@@ -41,8 +42,10 @@ class Envelope:
         if scope["type"] != "http":
             await self._other(scope, receive, send)
             return
-        request_id = _request_id(scope)
+        request_id, parent = _ids(scope)
         token = telemetry.request_id.set(request_id)
+        span = tracing.Request(scope["method"], parent) if tracing.is_on() else None
+        traced = tracing.traceparent.set(parent if span is None else span.traceparent)
         started = time.perf_counter()
         status = 0
         complete = False
@@ -71,8 +74,11 @@ class Envelope:
                 return  # the framework answered, by `unforeseen`, and raised the error once more
             await _answer(error, request_id)(scope, receive, send_with_headers)
         finally:
-            telemetry.request_id.reset(token)
             route = getattr(scope.get("route"), "path", "unmatched")
+            tracing.traceparent.reset(traced)
+            if span is not None:
+                span.end(route, status, request_id)
+            telemetry.request_id.reset(token)
             _count(scope["method"], route, status).inc()
             _seconds(route).observe(time.perf_counter() - started)
 
@@ -81,16 +87,26 @@ class Envelope:
         if scope["type"] != "websocket":
             await self._app(scope, receive, send)
             return
-        request_id = _request_id(scope)
+        request_id, _ = _ids(scope)
         token = telemetry.request_id.set(request_id)
 
+        answered = False
+
         async def send_with_id(message: Message) -> None:
+            nonlocal answered
+            answered = True
             if message["type"] in ("websocket.accept", "websocket.http.response.start"):
-                message["headers"] = [*message.get("headers", ()), (b"x-request-id", request_id.encode())]
+                more = _HEADERS if message["type"] == "websocket.http.response.start" else ()
+                message["headers"] = [*message.get("headers", ()), *more, (b"x-request-id", request_id.encode())]
             await send(message)
 
         try:
             await self._app(scope, receive, send_with_id)
+        except Exception as error:
+            if answered:
+                raise  # the server can only close it
+            # Or the server answers 500 by itself.
+            await WebSocket(scope, receive, send_with_id).send_denial_response(unforeseen(error, request_id))
         finally:
             telemetry.request_id.reset(token)
 
@@ -121,10 +137,15 @@ def unforeseen(error: Exception, request_id: str) -> Response:
     return problem_of(error, request_id)
 
 
-def _request_id(scope: Scope) -> str:
+def _ids(scope: Scope) -> tuple[str, str | None]:
+    """The request's id and `traceparent`: the client's where they are well formed; an id is made where it is not."""
+    request_id = parent = None
     for name, value in scope["headers"]:
         if name == b"x-request-id":
             text = value.decode("latin-1")
-            if _REQUEST_ID.fullmatch(text):
-                return str(text)
-    return uuid.uuid4().hex
+            if request_id is None and _REQUEST_ID.fullmatch(text):
+                request_id = str(text)
+        elif name == b"traceparent":
+            text = value.decode("latin-1")
+            parent = text if tracing.trace_id_of(text) else None
+    return request_id or uuid.uuid4().hex, parent

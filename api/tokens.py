@@ -34,6 +34,8 @@ MAX_LIFETIME: Final = 24 * 3600
 CACHE_SIZE: Final = 10_000
 LEEWAY: Final = 5
 _ROLES: Final = {role.value: role for role in Role}
+_KINDS: Final = frozenset({"jwt", "at+jwt", "application/at+jwt"})
+"""What `typ` may say: an issuer's key signs other things too, such as logout tokens with the same iss, aud and sub."""
 
 
 class Header(msgspec.Struct):
@@ -215,9 +217,12 @@ def header_of(token: str) -> Header:
     try:
         if len(parts) != 3 or not all(parts):
             raise ValueError
-        return _decode_header(base64.urlsafe_b64decode(parts[0].encode("ascii") + b"=" * (-len(parts[0]) % 4)))
+        header = _decode_header(base64.urlsafe_b64decode(parts[0].encode("ascii") + b"=" * (-len(parts[0]) % 4)))
     except (ValueError, msgspec.DecodeError, RecursionError):
         raise bad("the token is malformed") from None
+    if header.typ is not None and header.typ.lower() not in _KINDS:
+        raise bad("the token is of another kind")
+    return header
 
 
 def _claims(payload: dict[str, Any], now: float) -> Claims:

@@ -10,6 +10,7 @@ import typer
 
 from cli import operator
 from cli.durations import seconds
+from cli.recorded import record
 from core import credentials, grants, instant
 from core.errors import NotFound
 from core.networks import network
@@ -49,6 +50,8 @@ def create(
         grants.check_known(tenant, roles)
         await credentials.check_room(backends.keys, scope)
         ends = None if lives is None else instant.now_us() + lives * 1_000_000
+        call, action = "ocelot key create", "ocelot.key.create"
+        await record(backends, call, action, scope.tenant_id, name=name, roles=roles, networks=networks)
         return await credentials.create_key(
             backends.keys, tenant, name, roles, created_by=_BY, networks=networks, expires_at=ends
         )
@@ -95,6 +98,7 @@ def rotate(
 
     async def work(backends: Backends, scope: TenantScope) -> tuple[ApiKey, str]:
         found = await _found(backends, scope, client_id)
+        await record(backends, "ocelot key rotate", "ocelot.key.rotate", scope.tenant_id, found.id, overlap=lasts)
         return await credentials.rotate(backends.keys, backends.control, scope, found, lasts)
 
     made, secret = _with_scope(tenant_id, work)
@@ -107,6 +111,7 @@ def revoke(client_id: _Key, tenant_id: _Tenant = None) -> None:
 
     async def work(backends: Backends, scope: TenantScope) -> None:
         found = await _found(backends, scope, client_id)
+        await record(backends, "ocelot key revoke", "ocelot.key.revoke", scope.tenant_id, found.id)
         await credentials.revoke(backends.keys, backends.control, scope, found)
 
     _with_scope(tenant_id, work)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import typer
 
 from cli import keys, stack, tenants
+from cli.backup import backup_command, restore_command
 from cli.erase_command import erase_command
 from cli.import_command import import_command
 from cli.migrate import migrate
@@ -36,6 +37,8 @@ app.add_typer(keys.key, name="key")
 app.command("token")(tenants.token)
 app.add_typer(parked, name="parked")
 app.add_typer(migrate, name="migrate")
+app.command("backup")(backup_command)
+app.command("restore")(restore_command)
 app.add_typer(quarantine, name="quarantine")
 app.command("search")(search_command)
 app.command("reindex")(reindex_command)

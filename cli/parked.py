@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from cli import operator
+from cli.recorded import record
 from core import envelope, instant
 from core.envelope import Header, Record
 from core.ports import Message, Parked
@@ -45,7 +46,8 @@ def replay(parked_id: _Id) -> None:
 
     async def work(backends: Backends) -> None:
         item = await _require(backends, parked_id)
-        record = Record(item.tenant_id, item.placement, item.body, item.content)
+        await record(backends, "ocelot parked replay", "ocelot.parked.replay", item.tenant_id, item.id)
+        again = Record(item.tenant_id, item.placement, item.body, item.content)
         header = Header(
             id=f"replay-{item.id}-{item.parked_at}",
             producer=f"replay-{item.id}-{item.parked_at}",
@@ -53,7 +55,7 @@ def replay(parked_id: _Id) -> None:
             made_at=instant.now_us(),
             events={item.tenant_id: 1},
         )
-        for error in await backends.queue.send([Message(envelope.pack(header, [record]))]):
+        for error in await backends.queue.send([Message(envelope.pack(header, [again]))]):
             if error is not None:
                 raise error
         # The consumer may have parked it again already: that parking is no longer this command's to remove.
@@ -71,6 +73,7 @@ def discard(parked_id: _Id, yes: Annotated[bool, typer.Option("--yes", help="Do 
         typer.confirm(f"Delete parked event {item.id} of tenant {item.tenant_id} for good?", abort=True)
 
     async def work(backends: Backends) -> bool:
+        await record(backends, "ocelot parked discard", "ocelot.parked.discard", item.tenant_id, item.id)
         return await backends.parking.remove(parked_id)
 
     operator.with_backends(work)

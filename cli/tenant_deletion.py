@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from cli import operator
+from cli.recorded import record
 from core import deletion
 from core.errors import NotFound
 from core.ports import Tombstone
@@ -33,6 +34,7 @@ def delete_tenant(
     async def asked(backends: Backends) -> Tombstone:
         tenant = await _tenant(backends, tenant_id)
         scope = None if tenant.status is TenantStatus.DELETING else for_system(tenant.id, "delete")
+        await record(backends, "ocelot tenant delete", "ocelot.tenant.delete", None, tenant.id)
         return await deletion.ask(backends, tenant, scope, operator.actor(), settings.job_keep)
 
     if dry_run:

@@ -14,6 +14,7 @@ import typer
 from cli import operator
 from cli.durations import seconds
 from cli.masking_rules import read_rules
+from cli.recorded import record
 from core import accounts, credentials, grants, instant, tenancy
 from core.access import Role
 from core.audit import Access, Trail
@@ -35,7 +36,9 @@ def create_tenant(name: Annotated[str, typer.Argument(help="Its name, for people
     """Create a tenant and its first API key (role admin), whose secret is shown this once."""
 
     async def work(backends: Backends) -> tuple[Tenant, ApiKey, str]:
-        made = await accounts.create_tenant(backends.control, name)
+        made = accounts.new_tenant(name)
+        await record(backends, "ocelot tenant create", "ocelot.tenant.create", None, made.id, name=name)
+        await backends.control.create_tenant(made)
         key = await credentials.create_key(backends.keys, made, "first", (Role.ADMIN.value,), created_by="operator")
         return made, *key
 

@@ -19,6 +19,7 @@ from consumer.jobs.frontier import Frontier
 from consumer.jobs.outbox import OutboxDrain
 from consumer.jobs.rebuild import Rebuild
 from consumer.jobs.reconcile import Reconcile
+from consumer.jobs.recording import Recorder
 from consumer.jobs.reindex import Reindex
 from consumer.jobs.restore import Restore
 from consumer.jobs.retained import Ports
@@ -28,15 +29,17 @@ from consumer.jobs.schedule import every
 from consumer.jobs.watch import IndexWatch
 from consumer.loop import Loop
 from consumer.pipeline import Pipeline
-from core import instant, telemetry
+from core import instant, telemetry, tracing
 from core.archiving.files import SegmentFiles
 from core.export.source import Source
 from core.garbage import settled
 from core.jobs import ERASURE, EXPORT, RECONCILE, REINDEX, RESTORE, RETENTION, TENANT_DELETION
 from core.migration import announce_forever
+from core.producer import Occasional
 from core.settings import BadSettings, Settings, load
 from core.snapshots import Snapshots
 from core.tombstones import TombstoneSource
+from core.viewers import KEPT_FOR as VIEWERS_KEPT
 from core.wiring import Backends, open_backends
 
 log = logging.getLogger(__name__)
@@ -75,6 +78,7 @@ async def consume(settings: Settings) -> None:
             keep=settings.job_keep,
             at_once=settings.jobs_at_once,
             lease=min(LEASE_SECONDS, settings.lease_seconds),
+            ended=Recorder(backends.control, Occasional(backends.queue, backends.ledger)).ended,
         )
         jobs = [asyncio.create_task(job) for job in _jobs(settings, backends, pipeline, runner)]
         jobs.append(asyncio.create_task(snapshots.refresh_forever()))
@@ -123,6 +127,8 @@ def _jobs(
     yield every(2.0, runner.poll)
     yield every(60.0, runner.sweep)
     yield every(3600.0, lambda: backends.tombstones.expire(instant.now_us() - TOMBSTONE_DAYS * 86_400_000_000))
+    yield every(3600.0, backends.ledger.prune)
+    yield every(3600.0, lambda: backends.viewers.expire(instant.now_us() - VIEWERS_KEPT))
     yield every(1.0, Frontier(backends.ledger, backends.queue).run)
     if settings.retention_every and settings.archive_url is not None:
         expiry = Expiry(backends.control, backends.store, backends.segments, backends.jobs, keep=settings.job_keep)
@@ -152,7 +158,8 @@ def serve() -> None:
     """Run the consumer; ends with one line for each mistake when the settings are wrong."""
     try:
         settings = load()
-    except BadSettings as error:
+        tracing.configure("ocelot-consumer", settings.otlp_endpoint, settings.trace_share)
+    except (BadSettings, ValueError) as error:
         raise SystemExit(f"ocelot consumer: {error}") from None
     telemetry.configure_logging(settings.log_level)
     runner = asyncio.Runner(loop_factory=_loop_factory())

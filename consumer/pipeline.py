@@ -19,7 +19,7 @@ import msgspec
 from consumer.accounting import Aside, Loose, accounts_of
 from consumer.parked import parked, parked_row
 from consumer.reach import Reach
-from core import envelope, instant, telemetry
+from core import envelope, instant, telemetry, tracing
 from core.envelope import Header, Record
 from core.errors import Invalid, Unavailable, UndecodableEnvelope
 from core.ports import (
@@ -127,8 +127,11 @@ class Pipeline:
             except UndecodableEnvelope as error:
                 log.error("undecodable envelope, received %d times: %s", delivery.receives, error.message)
                 results.append(error)
-        await self._store_rows(work)
-        await self._index_all(work)
+        spans = tracing.Consuming([header.trace for header in work.headers])
+        with spans.step("store"):
+            await self._store_rows(work)
+        with spans.step("index"):
+            await self._index_all(work)
         if work.parked:
             await self._parking.park(work.parked)
         if work.quarantined:
@@ -139,6 +142,7 @@ class Pipeline:
         # The books first: whoever sees the receipt counted finds its accounts.
         await self._accounts.write([account for n in done for account in _accounts(work, n)])
         await self._ledger.record([_receipt(work.headers[n]) for n in done])
+        spans.end()
         decoded = iter(whole)
         return [next(decoded) if result is None else result for result in results]
 

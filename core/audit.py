@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import json
 import logging
 import secrets
 from dataclasses import asdict, dataclass, field, replace
@@ -22,6 +23,7 @@ from core.commit import GroupCommit
 from core.errors import Conflict, Overloaded, Unavailable
 from core.event import EventInput, Outcome
 from core.event_faults import MAX_DEPTH
+from core.masking.rules import DEFAULT_RULES, MASKED, Verdict, judge
 from core.ports import Control
 from core.prepare import Run, stamped
 from core.query import OWN
@@ -110,6 +112,8 @@ def settings_of(tenant: Tenant) -> dict[str, Any]:
     }
 
 
+_verdict: Final = judge(DEFAULT_RULES)
+_MASKED: Final = MASKED.decode()
 _NAMED: Final = ("session_id", "user_agent", "request_id", "resource_type", "resource_id")
 
 
@@ -205,11 +209,36 @@ def _document(body: bytes) -> Any:
         body.decode()
         msgspec.json.decode(body, type=dict[str, msgspec.Raw])
         if len(body) <= _MAX_METADATA and event.depth_of(body) < MAX_DEPTH - 2:
-            return msgspec.Raw(body)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            return msgspec.Raw(_hidden(body))
+    except (msgspec.DecodeError, ValueError, RecursionError):  # no JSON, or numbers beyond what is written again
         pass
     return _digest(body)
 
 
 def _digest(body: bytes) -> dict[str, Any]:
     return {"bytes": len(body), "sha256": hashlib.sha256(body).hexdigest()}
+
+
+def _hidden(body: bytes) -> bytes:
+    """The document without the values that a search looks for in secret fields.
+
+    A tree has them beside the field's name (`{"field": "metadata.password", "equals": ...}`), where masking, which goes
+    by keys, looks past them.
+    """
+    if b'"field"' not in body and b"\\" not in body:
+        return body
+    found = False
+
+    def hide(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        nonlocal found
+        if not any(name == "field" and isinstance(value, str) and _is_secret(value) for name, value in pairs):
+            return dict(pairs)
+        found = True
+        return {name: value if name == "field" else _MASKED for name, value in pairs}
+
+    document = json.loads(body, object_pairs_hook=hide)
+    return json.dumps(document, allow_nan=False).encode() if found else body
+
+
+def _is_secret(field: str) -> bool:
+    return _verdict(field.encode("utf-8", "replace")) > Verdict.PLAIN

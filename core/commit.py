@@ -20,7 +20,7 @@ from dataclasses import dataclass, field
 from itertools import accumulate
 from typing import Final
 
-from core import envelope, instant
+from core import envelope, instant, tracing
 from core.envelope import Header, Record
 from core.errors import Overloaded, Unavailable
 from core.ports import Heartbeat, Message, Queue
@@ -46,6 +46,8 @@ class _Submission:
     expires_at: float
     settled: Callable[[_Submission], object]
     """Called once when each record has a result, whoever still waits for it."""
+    trace: str | None = None
+    """The request's `traceparent`."""
     open: int = 0
     failed: list[tuple[int, int, Exception]] = field(default_factory=list)
 
@@ -84,12 +86,15 @@ class _Sealed:
     message: Message
     segments: list[_Segment]
     raw_bytes: int
+    span: tracing.Sending | None = None
 
     @property
     def expires_at(self) -> float:
         return max(segment.submission.expires_at for segment in self.segments)
 
     def settle(self, error: Exception | None) -> None:
+        if self.span is not None:
+            self.span.end(error)
         for segment in self.segments:
             segment.submission.settle(segment.start, segment.end, error)
 
@@ -151,7 +156,13 @@ class GroupCommit:
             raise Overloaded("too many events wait for the queue")
         loop = asyncio.get_running_loop()
         submission = _Submission(
-            records, ends, loop.create_future(), self._clock() + self._deadline, self._stamps.pop, len(records)
+            records,
+            ends,
+            loop.create_future(),
+            self._clock() + self._deadline,
+            self._stamps.pop,
+            tracing.traceparent.get() if tracing.is_on() else None,
+            len(records),
         )
         self._stamps[submission] = instant.now_us() if stamp is None else stamp
         waiting = self._tenants.setdefault(records[0].tenant_id, _Waiting())
@@ -261,6 +272,7 @@ class GroupCommit:
         for s in segments:
             tenant_id = s.submission.records[s.start].tenant_id
             events[tenant_id] = events.get(tenant_id, 0) + s.end - s.start
+        span = tracing.Sending((s.submission.trace for s in segments), len(records)) if tracing.is_on() else None
         self._sequence += 1
         header = Header(
             id=f"{self.producer}-{self._sequence}",
@@ -268,11 +280,12 @@ class GroupCommit:
             sequence=self._sequence,
             made_at=self._low_water(),
             events=events,
+            trace=None if span is None else span.traceparent,
         )
         body = envelope.pack(header, records)
         if raw_bytes > envelope.TARGET_BYTES:  # a small envelope says little about how a full one packs
             self._ratio += (min(raw_bytes / len(body), 64.0) - self._ratio) / 4
-        return _Sealed(self._sequence, Message(body, group), segments, raw_bytes)
+        return _Sealed(self._sequence, Message(body, group), segments, raw_bytes, span)
 
     async def _fly(self, batch: list[_Sealed]) -> None:
         """Send until each envelope is taken, refused for good, or out of time; the same bytes each time."""

@@ -160,6 +160,20 @@ class Settings(BaseSettings):
         "INFO", alias="OCELOT_LOG_LEVEL", description="Least severity that is logged."
     )
 
+    otlp_endpoint: Annotated[str | None, _Optional] = Field(
+        None,
+        alias="OTEL_EXPORTER_OTLP_ENDPOINT",
+        description="OTLP collector (HTTP) that traces are exported to, such as `http://localhost:4318`; without it, "
+        "none are made.",
+    )
+    trace_share: float = Field(
+        0.01,
+        alias="OCELOT_TRACE_SHARE",
+        ge=0,
+        le=1,
+        description="Share of the requests without a sampled `traceparent` of their own that are traced.",
+    )
+
     issuer: str = Field("ocelot", alias="OCELOT_ISSUER", min_length=1, description="`iss` of Ocelot's own tokens.")
     audience: str = Field("ocelot-api", alias="OCELOT_AUDIENCE", min_length=1, description="`aud` of every token.")
     signing_key: Annotated[SecretStr | None, _Optional] = Field(
@@ -259,6 +273,7 @@ class Settings(BaseSettings):
             ("SQS_QUEUE_URL", self.sqs_queue_url),
             ("SQS_ENDPOINT_URL", self.sqs_endpoint_url),
             ("ARCHIVE_ENDPOINT_URL", self.archive_endpoint_url),
+            ("OTEL_EXPORTER_OTLP_ENDPOINT", self.otlp_endpoint),
             ("OPENSEARCH_URL", self.opensearch_url.get_secret_value()),
         ):
             if url is not None and not _is_http(url):

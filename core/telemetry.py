@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 import sys
 from contextvars import ContextVar
 from typing import Final
@@ -11,6 +12,7 @@ from typing import Final
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, generate_latest
 
 from core.instant import now_us, to_text
+from core.tracing import trace_id_of, traceparent
 
 request_id: ContextVar[str] = ContextVar("request_id", default="")
 
@@ -86,6 +88,19 @@ def exposition() -> bytes:
     return generate_latest(REGISTRY)
 
 
+# What other people's messages may quote: tokens, API secrets, and the account in a URL.
+_SECRETS: Final = re.compile(
+    r"(?i:bearer|basic)\s+[A-Za-z0-9._~+/=-]{8,}"
+    r"|eyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]+\.?[A-Za-z0-9_-]*"
+    r"|\bocs_[A-Za-z0-9_-]{16,}"
+    r"|(?<=://)[^\s/@\"\\]+@"
+)
+
+
+def _without_secrets(line: str) -> str:
+    return _SECRETS.sub("***", line)
+
+
 class _JsonLines(logging.Formatter):
     """One JSON object a line; line breaks and control characters in a message cannot forge another line."""
 
@@ -98,9 +113,11 @@ class _JsonLines(logging.Formatter):
         }
         if value := request_id.get():
             line["request_id"] = value
+        if trace_id := trace_id_of(traceparent.get()):
+            line["trace_id"] = trace_id
         if record.exc_info:
             line["exception"] = self.formatException(record.exc_info)
-        return json.dumps(line)
+        return _without_secrets(json.dumps(line))
 
 
 _KEPT_OUT: Final = ('"WebSocket %s"', "ASGI callable returned without completing handshake")

@@ -19,6 +19,9 @@ from core.tenant import TenantScope
 
 MAX_LIFETIME: Final = 24 * 3600
 """Seconds."""
+KEPT_FOR: Final = 90 * 86_400 * 1_000_000
+"""Microseconds for which the record of a link stays after its end; the access audit tells of it for as long as events
+are kept."""
 MAX_FILTER_BYTES: Final = 3 * 1024
 """In the token, which has 8 KiB in all and goes along with every request."""
 MAX_LEAVES: Final = 16
@@ -43,7 +46,7 @@ class ViewerLink:
 
 
 class ViewerLinks(Protocol):
-    """Every link that was made."""
+    """The links that were made, until `expire`."""
 
     async def create(self, scope: TenantScope, link: ViewerLink) -> None:
         """Durable on return."""
@@ -54,6 +57,9 @@ class ViewerLinks(Protocol):
         self, scope: TenantScope, *, made_by: str | None, before: str | None, limit: int
     ) -> list[ViewerLink]:
         """Newest (greatest id) first, those with ids below `before`."""
+
+    async def expire(self, before: int) -> None:
+        """Forget the links that ended before this moment (microseconds)."""
 
     async def revoked(self, scope: TenantScope, link_id: str, at: int) -> None:
         """Note when it was revoked, once. It is `Control.revoke` that ends it."""

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from core.adapters.store.client import Database
+from core.backup import Dump
 from core.breaker import Breaker, guarded
 from core.catalogue import Catalogues
 from core.errors import Unavailable
@@ -197,6 +198,21 @@ async def open_migrator(settings: Settings, deadline: float = MIGRATION_DEADLINE
             *of_index.steps(index, settings.index_shards, settings.index_replicas),
         ]
         yield Migrator(of_store.MongoMigrationRecords(database), steps, uuid.uuid4().hex)
+
+
+@asynccontextmanager
+async def open_dump(settings: Settings, url: str) -> AsyncIterator[tuple[Dump, Archive]]:
+    """The store as documents, and the place of a backup; raises ValueError for a URL of neither kind."""
+    from core.adapters.archive.objects import open_archive
+    from core.adapters.store.client import open_client
+    from core.adapters.store.dump import MongoDump
+
+    archive = open_archive(url, region=settings.aws_region, endpoint=settings.archive_endpoint_url)
+    client = open_client(settings.mongodb_url.get_secret_value())
+    try:
+        yield MongoDump(client[settings.mongodb_database]), archive
+    finally:
+        client.close()
 
 
 async def _migrated(database: Database, *, migrates: bool) -> None:

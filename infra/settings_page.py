@@ -129,5 +129,8 @@ def _cell(text: str) -> str:
 
 
 if __name__ == "__main__":
+    from infra.aws import task_definitions
+
     write()
-    sys.stdout.write(f"{ENV_EXAMPLE}, {PAGE} and the settings of compose and Kubernetes are written\n")
+    task_definitions.write()
+    sys.stdout.write(f"{ENV_EXAMPLE}, {PAGE} and the settings of every place to run are written\n")

@@ -7,12 +7,27 @@ from typing import Any
 import pytest
 
 _NAME = "figures"
+_SUMS = "sums"
 _rows: dict[str, list[dict[str, str]]] = {}
 
 
 def record(request: pytest.FixtureRequest, table: str, **row: object) -> None:
     """One row of `table`; the columns are those of its first row."""
     request.node.user_properties.append((_NAME, {"table": table, **{k: str(v) for k, v in row.items()}}))
+
+
+def tally(request: pytest.FixtureRequest, table: str, of: str, **numbers: int) -> None:
+    """Adds to the row of `table` that begins with `of`."""
+    request.node.user_properties.append((_SUMS, {"table": table, "of": of, "numbers": numbers}))
+
+
+def _add(table: str, of: str, numbers: dict[str, int]) -> None:
+    rows = _rows.setdefault(table, [])
+    row = next((row for row in rows if row[table] == of), None)
+    if row is None:
+        rows.append(row := {table: of})
+    for name, number in numbers.items():
+        row[name] = str(int(row.get(name, 0)) + number)
 
 
 def pytest_runtest_logreport(report: pytest.TestReport) -> None:
@@ -22,6 +37,8 @@ def pytest_runtest_logreport(report: pytest.TestReport) -> None:
         if name == _NAME and isinstance(value, dict):
             row = dict(value)
             _rows.setdefault(row.pop("table"), []).append(row)
+        elif name == _SUMS and isinstance(value, dict):
+            _add(**value)
 
 
 def pytest_terminal_summary(terminalreporter: Any) -> None:

@@ -11,6 +11,7 @@ from starlette.responses import Response
 
 from api.models import read_body
 from api.openapi import answer, body_of, example_of, needs, problems
+from api.paging import known_alone
 from api.schemas.catalogue import CatalogueHeadOut, CatalogueIn, CatalogueOut, CatalogueVersionsOut
 from api.schemas.events import EventIn
 from api.state import State, state_of
@@ -94,6 +95,7 @@ async def replace_catalogue(request: Request) -> Response:
 async def list_versions(request: Request) -> CatalogueVersionsOut:
     state = state_of(request)
     access = await state.authenticator.tenant_access(request, Permission.CATALOGUE)
+    known_alone(request, "before")
     found = await state.backends.catalogues.versions(access.scope, before=_before(request), limit=_PAGE + 1)
     heads = [CatalogueHeadOut(**_head(each)) for each in found[:_PAGE]]
     return CatalogueVersionsOut(data=heads, next_before=found[_PAGE - 1].version if len(found) > _PAGE else None)

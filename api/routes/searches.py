@@ -9,6 +9,7 @@ import msgspec
 from fastapi import APIRouter, Request
 from starlette.responses import Response
 
+from api import audit
 from api.auth import Access
 from api.openapi import FIELDS_PARAMETER, answer, body_of, needs, problems
 from api.pages import FOUND, paged, parameters_of, projection_of
@@ -120,6 +121,7 @@ async def run_search(request: Request, search_id: str) -> Response:
     state, access = await _access(request)
     projection = projection_of(request)
     search = await _find(state, access, search_id)
+    audit.asked(b'{"search":%b}' % search.query.encode())
     page = searches.page_of(search, parameters_of(request), instant.now_us())
     return await paged(await state.search.page(access.scope, access.tenant, page), projection)
 

@@ -11,6 +11,7 @@ import msgspec
 from fastapi import APIRouter, Request
 from starlette.responses import Response
 
+from api import audit
 from api.openapi import STATS_PARAMETERS, answer, example_of, needs, problems
 from api.pages import watermark_json
 from api.schemas.stats import StatsOut
@@ -45,6 +46,7 @@ async def count_events(request: Request) -> Response:
     facets = await _facets(state, access.tenant, facets_named(parameters))
     asked = parse_stats(parameters, facets, instant.now_us())
     counted = await state.counter.count(access.scope, asked)
+    audit.noted(total=counted.figures.total, total_exact=True)
     return Response(_encode(_json(asked, counted)), media_type="application/json")
 
 

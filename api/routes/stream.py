@@ -192,7 +192,10 @@ def refuse_foreign_origin(websocket: WebSocket, state: State) -> None:
         if state.settings.public_url:
             parts = urlsplit(state.settings.public_url)
             allowed.add(f"{parts.scheme}://{parts.netloc}".lower())
-        own = urlsplit(origin).netloc.lower() == websocket.headers.get("host", "").lower() != ""
+        try:
+            own = urlsplit(origin).netloc.lower() == websocket.headers.get("host", "").lower() != ""
+        except ValueError:  # a bracket without its other
+            own = False
         if not own and origin.rstrip("/").lower() not in allowed:
             raise Forbidden("pages of this origin may not open streams", code="foreign_origin")
 

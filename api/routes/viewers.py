@@ -14,6 +14,7 @@ from api import bodies
 from api.auth import Access
 from api.openapi import answer, body_of, example_of, needs, problems
 from api.packing import UNPACKED
+from api.paging import known_alone
 from api.schemas.viewers import NewViewerLinkOut, ViewerLinkIn, ViewerLinksOut
 from api.state import state_of
 from core import instant
@@ -68,6 +69,7 @@ async def make_link(request: Request) -> Response:
 async def list_links(request: Request) -> Response:
     state = state_of(request)
     access = await state.authenticator.tenant_access(request, Permission.READ)
+    known_alone(request, "before")
     before = request.query_params.get("before")
     if before is not None and not _LINK_ID.fullmatch(before):
         fault = FieldError(("query", "before"), "must be a link's id", "parameter")

@@ -62,11 +62,12 @@ class BulkEventIn(EventIn):
 
 
 class EventOut(EventIn):
-    """An event as it is stored: what was sent, and the service's stamps."""
+    """An event as it is stored: what was sent, and the service's stamps. With `fields`, the fields asked for alone."""
 
     model_config = ConfigDict(
         extra="forbid",
         json_schema_extra={
+            "required": [],
             "examples": [
                 {
                     "id": "01a1fdf2-d2cc-7e1f-94f5-0939230d076e",
@@ -76,7 +77,7 @@ class EventOut(EventIn):
                     "salt": "X-ucPJUGkqqV4FoAraNPOQ",
                     **{k: v for k, v in EVENT_EXAMPLE.items() if k != "timestamp"},
                 }
-            ]
+            ],
         },
     )
 

@@ -106,13 +106,13 @@ class FixIn(ChosenIn):
     )
 
     mapping: list[OperationIn] = Field(max_length=50, description="In this order; what a path does not find is left.")
-    dry_run: bool = Field(False, description="Answer what each would be, and keep nothing.")
+    dry_run: bool = Field(False, strict=True, description="Answer what each would be, and keep nothing.")
 
 
 class DiscardIn(ChosenIn):
     model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [_MATCH | {"dry_run": False}]})
 
-    dry_run: bool = Field(True, description="Tell what would go; false deletes it for good.")
+    dry_run: bool = Field(True, strict=True, description="Tell what would go; false deletes it for good.")
 
 
 class DoneOut(BaseModel):

@@ -61,7 +61,7 @@ class ReconcileIn(BaseModel):
 
     received_from: str | None = Field(None, description="`received_at` from here on: RFC 3339, or `-30d`.")
     received_to: str | None = Field(None, description="`received_at` before this.")
-    dry_run: bool = Field(True, description="Tell what differs and change nothing; false closes the gap.")
+    dry_run: bool = Field(True, strict=True, description="Tell what differs and change nothing; false closes the gap.")
 
 
 class ReconcileOut(BaseModel):

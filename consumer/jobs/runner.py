@@ -52,6 +52,12 @@ class Work:
             raise LeaseLost
 
 
+class Ended(Protocol):
+    """Told of each job that is done or has failed, after it is written down; it raises nothing for itself."""
+
+    async def __call__(self, job: Job, result: Json | None, error: str | None) -> None: ...
+
+
 class Handler(Protocol):
     """What a kind of job does."""
 
@@ -81,8 +87,10 @@ class JobRunner:
         at_once: int = 2,
         lease: float = LEASE_SECONDS,
         clock: Callable[[], int] = instant.now_us,
+        ended: Ended | None = None,
     ) -> None:
         self._jobs = jobs
+        self._ended = ended
         self._handlers = handlers
         self._keep = int(keep * 1_000_000)
         self._at_once = at_once
@@ -130,6 +138,8 @@ class JobRunner:
             result = await self._while_leased(claim)
             if await self._jobs.finish(claim, result, self._clock() + self._keep):
                 telemetry.JOBS.labels(job.kind, "done").inc()
+                if self._ended is not None:
+                    await self._ended(job, result, None)
         except asyncio.CancelledError:
             await self._jobs.release(claim, 0, counted=False)
             raise
@@ -185,4 +195,5 @@ class JobRunner:
 
     async def _fail(self, claim: Claim, error: str) -> None:
         telemetry.JOBS.labels(claim.job.kind, "failed").inc()
-        await self._jobs.fail(claim, error, self._clock() + self._keep)
+        if await self._jobs.fail(claim, error, self._clock() + self._keep) and self._ended is not None:
+            await self._ended(claim.job, None, error)

@@ -11,6 +11,10 @@ REBUILD_NOTICE: Final = 1.0
 """Seconds for which a reader may go by what it last read of the ledger."""
 
 
+KEPT_FOR: Final = 30 * 86_400 * 1_000_000
+"""Microseconds for which receipts, and producers that are gone, are remembered: longer than SQS keeps a message."""
+
+
 @dataclass(frozen=True, slots=True)
 class Receipt:
     """That a consumer has stored and indexed (or put in the outbox) a whole envelope."""
@@ -32,7 +36,7 @@ class Heartbeat:
     at: int
     voided: tuple[int, ...] = ()
     ended: bool = False
-    """It is its last: the producer seals nothing more."""
+    """The producer seals nothing more, unless a younger heartbeat says otherwise first."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +80,13 @@ class Ledger(Protocol):
 
         For a caller that saw the queue empty from then on: what was sealed and never sent will not come any more.
         What is missing stays on record, for `holes`.
+        """
+
+    async def prune(self) -> None:
+        """Forget settled receipts that arrived `KEPT_FOR` ago, and producers that are complete and silent since then.
+
+        An envelope older than that, which comes again all the same, makes no forgotten producer known again: nobody
+        could tell its holes from what was forgotten.
         """
 
     async def holes(self, start: int, end: int, limit: int) -> list[Hole]:

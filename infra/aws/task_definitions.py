@@ -97,6 +97,13 @@ def text(container: Container) -> str:
     return json.dumps(definition(container), indent=2) + "\n"
 
 
+def write() -> None:
+    """Write both files; `infra/aws/settings.env` is to be fresh."""
+    FOLDER.mkdir(exist_ok=True)
+    for each in CONTAINERS:
+        path_of(each).write_text(text(each), encoding="utf-8")
+
+
 def filled(container: Container, values: Mapping[str, str]) -> dict[str, Any]:
     """The task definition with every value in its place; raises `ValueError` naming those that are missing."""
     quoted = {name: json.dumps(value)[1:-1] for name, value in values.items()}
@@ -118,9 +125,7 @@ def main(arguments: Sequence[str]) -> int:
         fill.add_argument(f"--{name}", required=True)
     given = parser.parse_args(arguments)
     if given.command == "write":
-        FOLDER.mkdir(exist_ok=True)
-        for each in CONTAINERS:
-            path_of(each).write_text(text(each), encoding="utf-8")
+        write()
         return 0
     chosen = next(each for each in CONTAINERS if each.name == given.container)
     values = containers.of_stage(STAGES[given.stage]) | {

@@ -15,6 +15,7 @@ from core.adapters.store.holes import SLACK
 from core.adapters.store.ledger import FORGOTTEN_AFTER, SILENT_AFTER, STILL, MongoLedger
 from core.adapters.store.outbox import MongoOutbox
 from core.ports import Heartbeat, Hole, OutboxEntry, Rebuilding, Receipt
+from core.ports.ledger import KEPT_FOR
 
 EVER = 1 << 60
 
@@ -157,6 +158,70 @@ async def test_a_producer_that_said_that_it_ended_holds_nothing_back(ledger: Mon
     assert await ledger.complete_through("tenant01") == 900
     await ledger.beat(Heartbeat("old", 1, 450))  # one that was overtaken takes nothing back
     assert await ledger.complete_through("tenant01") == 900
+
+
+async def test_a_producer_that_ended_may_begin_again(ledger: MongoLedger, clock: Clock) -> None:
+    """As one that now and then has something to record: until it has ended again, it holds the mark."""
+    clock.now = 1_000
+    await ledger.beat(Heartbeat("now and then", 1, 500, ended=True))
+    await ledger.record([receipt("now and then", 1, 400)])
+    await ledger.beat(Heartbeat("always", 0, 900))
+    await ledger.advance(EVER)
+    assert await ledger.complete_through("tenant01") == 900
+    await ledger.beat(Heartbeat("now and then", 1, 950))
+    await ledger.beat(Heartbeat("always", 0, 990))
+    assert await ledger.complete_through("tenant01") == 950
+    await ledger.beat(Heartbeat("now and then", 2, 960, ended=True))
+    await ledger.advance(EVER)
+    assert await ledger.complete_through("tenant01") < 960, "its second has not arrived"
+    await ledger.record([receipt("now and then", 2, 955)])
+    await ledger.advance(EVER)
+    assert await ledger.complete_through("tenant01") == 990
+
+
+async def test_what_is_settled_and_old_is_forgotten_and_nothing_else(
+    ledger: MongoLedger, database: Database, clock: Clock
+) -> None:
+    await ledger.beat(Heartbeat("gone", 2, 600, ended=True))
+    await ledger.record([receipt("gone", 1, 500), receipt("gone", 2, 550)])
+    await ledger.beat(Heartbeat("crashed", 3, 700))
+    await ledger.record([receipt("crashed", 1, 650), receipt("crashed", 3, 690)])  # the second never came
+    await ledger.beat(Heartbeat("here", 1, 800))
+    await ledger.record([receipt("here", 1, 750)])
+    await ledger.advance(EVER)
+    clock.now = 560 + KEPT_FOR
+    await ledger.prune()
+    assert await receipts(database) == {"crashed:1", "crashed:3", "here:1"}
+    clock.now = 10_000 + KEPT_FOR
+    await ledger.beat(Heartbeat("here", 1, clock.now))
+    await ledger.record([receipt("here", 1, 750)])  # delivered once more
+    await ledger.prune()
+    assert await receipts(database) == {"crashed:3"}, "what is behind a hole shows the hole"
+    assert [hole.first for hole in await ledger.holes(0, EVER, 10)] == [2]
+    assert {d["_id"] async for d in database["producers"].find()} == {"crashed", "here"}
+
+
+async def test_an_envelope_of_a_forgotten_producer_holds_no_mark_and_opens_no_hole(
+    ledger: MongoLedger, database: Database, clock: Clock
+) -> None:
+    """A dead letter that somebody puts back after a month."""
+    await ledger.beat(Heartbeat("gone", 9, 600, ended=True))
+    await ledger.record([receipt("gone", n, 500 + n) for n in range(1, 10)])
+    await ledger.advance(EVER)
+    clock.now = 10_000 + KEPT_FOR
+    await ledger.prune()
+    await ledger.beat(Heartbeat("here", 0, clock.now))
+    await ledger.record([receipt("gone", 7, 507, clock.now)])
+    await ledger.advance(EVER)
+    assert await ledger.complete_through("tenant01") == clock.now
+    assert await ledger.holes(0, EVER, 10) == []
+    clock.now += KEPT_FOR + 1
+    await ledger.prune()
+    assert await receipts(database) == set()
+
+
+async def receipts(database: Database) -> set[str]:
+    return {document["_id"] async for document in database["receipts"].find()}
 
 
 async def test_a_silent_producer_with_a_hole_is_never_passed_over(ledger: MongoLedger, clock: Clock) -> None:

@@ -53,6 +53,15 @@ def test_the_file_is_what_the_stream_is(running: Service, filled: Client, form: 
     assert job["asked_by"] == "test"
 
 
+def test_its_end_is_on_record_with_who_asked_for_what_and_how_many(running: Service, filled: Client) -> None:
+    search = {"query": {"field": "action", "equals": "read.0"}}
+    job = done_export(filled, search=search)
+    [event] = filled.found(1, action="ocelot.job.end", resource_id=job["id"])["data"]
+    told = event["metadata"]
+    assert (event["user_id"], event["outcome"], told["count"]) == ("test", "success", EVENTS // 2)
+    assert (told["kind"], told["state"], told["body"]["search"]) == ("export", "done", search)
+
+
 def test_a_packed_file_unpacks_to_the_whole(running: Service, filled: Client) -> None:
     import gzip
 

@@ -460,6 +460,10 @@ def test_the_command_makes_lists_rotates_and_revokes(running: Service, owner: Cl
     with client_of(running, made | {"client_secret": secret}) as client:
         assert "is revoked" in ocelot("key", "revoke", made["client_id"], *tenant)
         ends(lambda: client.get("/logs"), 401, "token_revoked")
+    for action, resource in (("create", None), ("rotate", made["client_id"]), ("revoke", made["client_id"])):
+        [event] = owner.found(1, action=f"ocelot.key.{action}", user_id="operator:*")["data"]
+        assert (event.get("resource_id"), event["metadata"]["call"]) == (resource, f"ocelot key {action}")
+        assert made["client_secret"] not in str(event)
     ocelot("key", "revoke", "ock_" + "0" * 24, *tenant, fails="no such key")
     ocelot("key", "create", "x", *tenant, "-r", "root", fails="no such role")
     ocelot("key", "create", "x", *tenant, "-n", "10.0.0.1/8", fails="beyond its mask")

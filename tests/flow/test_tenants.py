@@ -13,6 +13,8 @@ from typer.testing import CliRunner
 
 from cli.main import app
 from core.access import Role
+from core.audit import PLATFORM_TENANT
+from core.tenant import Tenant
 from core.tenant_settings import Quotas
 from tests.service import Client, Service
 
@@ -170,3 +172,19 @@ def test_a_suspended_tenant_reaches_nothing_until_it_is_active(
     assert (shown["name"], shown["retention_days"], shown["index_period"]) == ("Renamed", 30, "year")
     assert (shown["access_audit"], shown["quarantine"]) == ("best_effort", True)
     assert (shown["quotas"]["events_per_second"], shown["quotas"]["bytes_per_day"]) == (9, 7)
+
+
+def test_what_a_command_makes_and_deletes_is_in_the_platforms_log(running: Service) -> None:
+    def ocelot(*arguments: str) -> str:
+        done = CliRunner().invoke(app, ["tenant", *arguments], env=running.environment)
+        assert done.exit_code == 0, done.output
+        return str(done.stdout)
+
+    made = json.loads(ocelot("create", "By an operator", "--json"))
+    ocelot("delete", made["tenant_id"])
+    ocelot("delete", made["tenant_id"], "--no-dry-run", "--no-wait")
+    with running.client(Tenant(PLATFORM_TENANT, "", b"", 0), Role.READER) as reader:
+        for action in ("create", "delete"):
+            [event] = reader.found(1, action=f"ocelot.tenant.{action}", resource_id=made["tenant_id"])["data"]
+            assert event["user_id"].startswith("operator:")
+            assert event["metadata"]["call"] == f"ocelot tenant {action}"

@@ -134,7 +134,10 @@ def test_who_asked_what_and_found_how_many(running: Service) -> None:
     ids = [admin.ingest({"action": "made", "user_id": user}) for user in ("ana", "ana", "ben")]
     admin.found(2, user_id="ana")
     tree = {"query": {"field": "user_id", "equals": "ana"}, "limit": 1}
+    saved = admin.post("/searches", json={"name": "hers", "query": {"query": tree["query"]}}).json()
     request = {"X-Request-Id": secrets.token_hex(8)}
+    again = {"X-Request-Id": secrets.token_hex(8)}
+    assert len(admin.get(f"/searches/{saved['id']}/results", headers=again).json()["data"]) == 2
     assert len(admin.post("/logs/search", json=tree, headers=request).json()["data"]) == 1
     assert len(admin.get("/logs/export", headers=request).text.splitlines()) == 3
     assert admin.get(f"/logs/{ids[0]}", headers=request).status_code == 200
@@ -143,10 +146,16 @@ def test_who_asked_what_and_found_how_many(running: Service) -> None:
     by_action = {event["metadata"].get("phase", "") + event["action"]: event for event in events}
     searched = by_action["ocelot.log.search"]["metadata"]
     assert (searched["body"], searched["count"], searched["total"]) == (tree, 1, 2)
+    [ran] = own_events(admin, request_id=again["X-Request-Id"])
+    assert (ran["resource_id"], ran["metadata"]["count"]) == (saved["id"], 2)
+    assert ran["metadata"]["body"] == {"search": saved["query"]}, (
+        "which may have changed by the time that somebody asks"
+    )
     exported = by_action["endocelot.log.export"]["metadata"]
     assert (exported["count"], exported["cut_off"], exported["status"]) == (3, False, 200)
     assert by_action["ocelot.event.read"]["resource_id"] == ids[0]
-    assert by_action["ocelot.log.count"]["metadata"]["query"] == {"by": ["user_id"]}
+    counted = by_action["ocelot.log.count"]["metadata"]
+    assert (counted["query"], counted["total"], counted["total_exact"]) == ({"by": ["user_id"]}, 3, True)
 
     admin.found(3)
     assert admin.found(3, action="*")["answered_by"] == "index"

@@ -14,6 +14,7 @@ import httpx
 import pytest
 
 from core.access import Role
+from tests.figures import tally
 from tests.flow.exports import done_export
 from tests.service import Client, Service
 
@@ -236,7 +237,7 @@ def test_the_description_names_the_roles(
 
 @pytest.mark.parametrize("route", ROWS, ids=" ".join)
 def test_each_role_is_answered_or_refused(
-    running: Service, admin: Client, callers: dict[str, Client], route: tuple[str, str]
+    request: pytest.FixtureRequest, running: Service, admin: Client, callers: dict[str, Client], route: tuple[str, str]
 ) -> None:
     row = ROWS[route]
     # Made for each, since one who may delete it leaves nothing for the next.
@@ -244,6 +245,8 @@ def test_each_role_is_answered_or_refused(
     got = {name: asked(client, route[0], urls[name], row.request) for name, client in callers.items()}
     expected = {name: row.status if name in row.allowed else 401 if name == NOBODY else 403 for name in CALLERS}
     assert got == expected
+    refused = sum(status in (401, 403) for status in got.values())
+    tally(request, "roles", "callers of every route", tried=len(got), answered=len(got) - refused, refused=refused)
 
 
 def asked(client: Client, method: str, url: str, request: Mapping[str, Any]) -> int:

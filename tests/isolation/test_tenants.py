@@ -18,6 +18,7 @@ from core.ids import uuid7s
 from core.jobs import EXPORT, Job, JobState
 from core.placement import place, read_alias, write_alias
 from tests import census
+from tests.figures import tally
 from tests.flow.exports import done, done_export, link_of
 from tests.flow.jobs import ended
 from tests.service import Client, Service
@@ -686,8 +687,11 @@ def test_every_route_has_a_case(running: Service) -> None:
 
 
 @pytest.mark.parametrize("route", CASES, ids=lambda route: " ".join(route))
-def test_a_route_tells_nothing_of_another_tenant(pair: Pair, route: tuple[str, str]) -> None:
+def test_a_route_tells_nothing_of_another_tenant(
+    request: pytest.FixtureRequest, pair: Pair, route: tuple[str, str]
+) -> None:
     CASES[route](pair)
+    tally(request, "isolation", "routes tried with the other's data", tried=1, crossed=0)
 
 
 def test_routes_of_no_description_tell_nothing(pair: Pair, running: Service) -> None:
@@ -717,30 +721,32 @@ NAMING_HEADERS = (
 
 
 @pytest.mark.parametrize("header", NAMING_HEADERS)
-def test_a_header_names_no_tenant(pair: Pair, header: str) -> None:
+def test_a_header_names_no_tenant(request: pytest.FixtureRequest, pair: Pair, header: str) -> None:
     assert pair.theirs.tenant is not None
     headers = {header: pair.theirs.tenant.id}
     answer = silent(pair, pair.mine.get("/logs", params={"limit": 1000}, headers=headers)).json()
     assert {found["id"] for found in answer["data"]} == set(pair.my_ids)
     assert pair.mine.get(f"/logs/{pair.their_ids[0]}", headers=headers).status_code == 404
     assert pair.mine.post("/logs", json=event(1), headers=headers).json()["id"] == pair.my_ids[1]
+    tally(request, "isolation", "headers that name the other", tried=1, crossed=0)
 
 
 @pytest.mark.parametrize("name", ["tenant_id", "tenant", "tenantId", "_index", "index", "routing", "preference", "_id"])
-def test_a_parameter_names_no_tenant(pair: Pair, name: str) -> None:
+def test_a_parameter_names_no_tenant(request: pytest.FixtureRequest, pair: Pair, name: str) -> None:
     assert pair.theirs.tenant is not None
     for named in (name, f"{name}!"):
         answer = pair.mine.get("/logs", params={named: pair.theirs.tenant.id})
         assert (answer.status_code, answer.json()["errors"][0]["type"]) == (400, "unknown_parameter")
     answer = pair.mine.get(f"/logs/{pair.their_ids[0]}", params={name: pair.theirs.tenant.id})
     assert answer.status_code == 404
+    tally(request, "isolation", "parameters that name the other", tried=1, crossed=0)
 
 
 STAMPS = ("tenant", "tenant_id", "tenantId", "id", "_id", "_index", "received_at", "salt", "placement")
 
 
 @pytest.mark.parametrize("name", STAMPS)
-def test_a_field_of_the_body_names_no_tenant(pair: Pair, name: str) -> None:
+def test_a_field_of_the_body_names_no_tenant(request: pytest.FixtureRequest, pair: Pair, name: str) -> None:
     assert pair.theirs.tenant is not None
     forged = {"action": "forged", name: pair.theirs.tenant.id}
     answer = pair.mine.post("/logs", json=forged)
@@ -751,6 +757,7 @@ def test_a_field_of_the_body_names_no_tenant(pair: Pair, name: str) -> None:
     twice = f'{{"action":"forged","metadata":{{}},"{name}":"x","{name}":"{pair.theirs.tenant.id}"}}'
     answer = pair.mine.post("/logs", content=twice, headers={"Content-Type": "application/json"})
     assert answer.status_code == 422
+    tally(request, "isolation", "fields that name the other", tried=1, crossed=0)
 
 
 def test_a_tenant_named_in_free_form_data_is_only_data(pair: Pair, running: Service) -> None:

@@ -94,6 +94,39 @@ async def test_no_secret_of_a_query_is_written() -> None:
 @pytest.mark.parametrize(
     "body",
     [
+        b'{"query":{"field":"metadata.password","equals":"hunter-two-two"}}',
+        b'{"query":{"not":{"or":[{"field":"metadata.a.client_secret","equals":["a","hunter-two-two"]}]}}}',
+        b'{"search":{"query":{"field":"after_state.apiKey","prefix":"hunter-two"}},"reason":"r"}',
+        b'{"query":{"\\u0066ield":"metadata.pass\\u0077ord","equals":"hunter-two-two"}}',
+        b'{"query":{"field":"metadata.password","field":"user_id","equals":"hunter-two-two"}}',
+    ],
+)
+async def test_no_secret_that_a_tree_looks_for_is_written(body: bytes) -> None:
+    queue = Memory()
+    await trail_on(queue).write(TENANT, Access("ocelot.log.search", "a", body=body))
+    assert "hunter" not in json.dumps(queue.sent)
+    assert "[masked]" in json.dumps(queue.sent[0]["metadata"]["body"])
+
+
+@pytest.mark.parametrize("number", [b"9" * 5000, b"1e400", b"-1e999"])
+async def test_a_secret_beside_a_number_that_is_none_is_written_by_its_digest(number: bytes) -> None:
+    queue = Memory()
+    body = b'{"a":' + number + b',"query":{"field":"metadata.password","equals":"hunter-two-two"}}'
+    await trail_on(queue).write(TENANT, Access("ocelot.log.search", "a", body=body))
+    assert set(queue.sent[0]["metadata"]["body"]) == {"bytes", "sha256"}
+
+
+async def test_any_other_body_is_written_as_it_came() -> None:
+    queue = Memory()
+    body = b'{"query":{"field":"user_id","equals":"\\u0061na"},"limit":100000000000000000000000000001}'
+    await trail_on(queue).write(TENANT, Access("ocelot.log.search", "a", body=body))
+    assert queue.sent[0]["metadata"]["body"]["limit"] == 100000000000000000000000000001
+    assert queue.sent[0]["metadata"]["body"]["query"] == {"field": "user_id", "equals": "ana"}
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
         b"[1]",
         b"{",
         b'{"a":"\xff"}',

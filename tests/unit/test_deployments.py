@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import subprocess
 import sys
 from pathlib import Path
+from string import Template
 from typing import Any
 
 import pytest
@@ -21,7 +23,7 @@ ROOT = Path(__file__).parents[2]
 CATALOGUE = [setting.name for setting in settings()]
 SECRETS = {
     "MONGODB_URL": "mongodb+srv://ocelot:hidden@cluster.example.net/?w=majority",
-    "OPENSEARCH_URL": "https://ocelot:hidden@search.example.net",
+    "OPENSEARCH_URL": "https://search.example.net",
     "OCELOT_SIGNING_KEY": "",
 }
 """What the secret stores of the other places hold."""
@@ -60,7 +62,34 @@ def dev() -> dict[str, str]:
     return defaults | stack.environment
 
 
-PLACES = {"make dev": dev, "compose": compose}
+def ecs(service: str) -> dict[str, str]:
+    """A container's variables, with what a deploy fills in, and with what the Parameter Store holds."""
+    filled = {
+        "AWS_REGION": "eu-west-1",
+        "AWS_ACCOUNT_ID": "111122223333",
+        "OCELOT_STAGE": "production",
+        "OCELOT_PUBLIC_URL": "https://ocelot.example.com",
+        "OCELOT_TRUSTED_PROXIES": "10.0.0.0/16",
+        "ARCHIVE_LOCK_DAYS": "30",
+        "IMAGE": f"registry/ocelot-log-{service}:1",
+    }
+    text = (ROOT / ".aws" / f"task-definition-{service}.json").read_text(encoding="utf-8")
+    container = json.loads(Template(text).substitute(filled))["containerDefinitions"][0]
+    assert {secret["name"] for secret in container["secrets"]} <= SECRETS.keys()
+    plain = {variable["name"]: variable["value"] for variable in container["environment"]}
+    assert not plain.keys() & SECRETS.keys()
+    # The consumer signs nothing, so it is not given the key.
+    return plain | SECRETS
+
+
+PLACES = {
+    "make dev": dev,
+    "compose": compose,
+    "ecs api": lambda: ecs("api"),
+    "ecs consumer": lambda: ecs("consumer"),
+    "kubernetes development": lambda: kubernetes("development"),
+    "kubernetes production": lambda: kubernetes("production"),
+}
 
 
 @pytest.fixture(params=PLACES)
@@ -80,7 +109,9 @@ def test_the_place_carries_the_catalogue_and_nothing_else(environment: dict[str,
 
 def test_the_place_differs_from_the_defaults_only_where_it_must(environment: dict[str, str]) -> None:
     places = r"OCELOT_QUEUE|OCELOT_HOME|PORT|OCELOT_(CONSUMER_PORT|HOST|PUBLIC_URL|INDEX_\w+|REBUILD_ON_START)|\w+_URL"
-    places += r"|AWS_REGION|ARCHIVE_\w+|OCELOT_TRUSTED_PROXIES"
+    places += (
+        r"|AWS_REGION|ARCHIVE_\w+|OCELOT_TRUSTED_PROXIES|OPENSEARCH_AUTH|MONGODB_URL|OCELOT_MAX_\w*IN_FLIGHT_BYTES"
+    )
     defaults = {setting.name: setting.default or "" for setting in settings()}
     differs = [name for name, value in environment.items() if value != defaults[name]]
     assert [name for name in differs if not re.fullmatch(places, name)] == []

@@ -140,6 +140,7 @@ BAD: dict[str, Callable[[Idp], str]] = {
     "its own x5u": lambda i: i.token({"x5u": "https://evil.example/cert"}, key=OTHER),
     "its own x5c": lambda i: i.token({"x5c": ["AAAA"]}, key=OTHER),
     "crit": lambda i: i.token({"crit": ["exp"]}),
+    "typ of a logout token": lambda i: i.token({"typ": "logout+jwt"}),
     "signature of zeros": lambda i: f"{i.part({}, {})}.{b64(bytes(64))}",
     "no signature": lambda i: i.part({}, {}) + ".",
     "claims changed": lambda i: ".".join((

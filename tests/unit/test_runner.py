@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 import pytest
 from mongomock_motor import AsyncMongoMockClient
 
-from consumer.jobs.runner import MAX_ATTEMPTS, JobRunner, Work
+from consumer.jobs.runner import MAX_ATTEMPTS, Ended, JobRunner, Work
 from core import instant
 from core.adapters.store.jobs import MongoJobs
 from core.errors import Invalid, Unavailable
@@ -73,8 +73,8 @@ async def a_job(jobs: MongoJobs, **changes: int) -> str:
     return job_id
 
 
-def runner(jobs: MongoJobs, handler: Doing, at_once: int = 2) -> JobRunner:
-    return JobRunner(jobs, {"export": handler}, keep=60, at_once=at_once, lease=LEASE)
+def runner(jobs: MongoJobs, handler: Doing, at_once: int = 2, ended: Ended | None = None) -> JobRunner:
+    return JobRunner(jobs, {"export": handler}, keep=60, at_once=at_once, lease=LEASE, ended=ended)
 
 
 async def until(jobs: MongoJobs, job_id: str, *states: JobState) -> Job:
@@ -96,6 +96,45 @@ async def test_a_handlers_result_ends_the_job(jobs: Flaky) -> None:
     job = await until(jobs, job_id, JobState.DONE)
     assert (job.result, job.progress.done, job.attempts) == ({"tenant": TENANT}, 1, 1)
     assert job.expires_at < instant.now_us() + 61_000_000
+
+
+async def test_each_end_is_told_once_it_is_written_down_and_no_other(jobs: Flaky) -> None:
+    told: list[tuple[str, Json | None, str | None]] = []
+    acts: list[Callable[[Work], Awaitable[Json]]] = []
+
+    async def ended(job: Job, result: Json | None, error: str | None) -> None:
+        found = await jobs.get(SCOPE, job.id)
+        assert found is not None
+        assert not found.state.active
+        told.append((job.id, result, error))
+
+    async def done(work: Work) -> Json:
+        return {"events": 3}
+
+    async def fails(work: Work) -> Json:
+        raise Invalid("no such bucket")
+
+    async def cancelled(work: Work) -> Json:
+        await jobs.cancel(SCOPE, work.job.id, instant.now_us())
+        await work.save(Progress(1))
+        raise AssertionError("the lease is lost")
+
+    async def act(work: Work) -> Json:
+        return await acts.pop(0)(work)
+
+    acts += [done, fails, cancelled]
+    ends: list[tuple[JobState, list[tuple[Json | None, str | None]]]] = [
+        (JobState.DONE, [({"events": 3}, None)]),
+        (JobState.FAILED, [(None, "no such bucket")]),
+        (JobState.CANCELLED, []),
+    ]
+    for state, says in ends:
+        job_id = await a_job(jobs)
+        running = runner(jobs, Doing(act), ended=ended)
+        await running.poll()
+        await asyncio.gather(*running._running)
+        await until(jobs, job_id, state)
+        assert [(result, error) for told_of, result, error in told if told_of == job_id] == says
 
 
 @pytest.mark.parametrize(

@@ -39,7 +39,7 @@ INDEXES: Final = {
     OUTBOX: (("tenant_id", "received_at"),),
     RECEIPTS: (("producer", "sequence"), ("done_at",)),
     CATALOGUES: (("tenant_id", "version"),),
-    VIEWERS: (("tenant_id", "_id"),),
+    VIEWERS: (("tenant_id", "_id"), ("expires_at",)),
     KEYS: (("tenant_id", "_id"), ("bound",)),
     USAGE: (("shared_at",), ("expires_at",)),
     HOLDS: (("tenant_id", "_id"),),

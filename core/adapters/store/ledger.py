@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -12,6 +12,7 @@ from core.adapters.store.holes import Holes, Stretch
 from core.adapters.store.indexes import OUTBOX, PRODUCERS, REBUILDS, RECEIPTS
 from core.adapters.store.upserts import insert_once, upsert
 from core.ports import Heartbeat, Hole, Rebuilding, Receipt
+from core.ports.ledger import KEPT_FOR
 
 SILENT_AFTER: Final = 60 * 1_000_000
 """Microseconds without a sign of life after which a complete producer counts as gone."""
@@ -70,7 +71,7 @@ class MongoLedger:
 
     A producer beats once, with sequence 0, before it seals its first envelope, or it is unknown until its first
     receipt. Its clock must not run backwards; other producers' clocks do not matter, as each bounds the mark by its
-    own. Receipts are kept for reconciliation.
+    own. Receipts are kept for `KEPT_FOR`.
     """
 
     def __init__(self, database: Database, clock: Callable[[], int] = instant.now_us) -> None:
@@ -92,14 +93,17 @@ class MongoLedger:
         if heartbeat.voided:
             change["$addToSet"] = {"voided": {"$each": list(heartbeat.voided)}}
         if heartbeat.ended:
-            change["$set"] = {"ended": True}
+            change["$max"]["ended_at"] = heartbeat.at
+            change["$set"] = {"ended": True}  # what older processes go by
         await upsert(self._producers, heartbeat.producer, change)
 
     async def record(self, receipts: Sequence[Receipt]) -> None:
         """First that the envelopes are sealed, then that they arrived: in between, the mark is held back."""
         sealed: dict[str, int] = {}
+        old = self._clock() - KEPT_FOR
         for receipt in receipts:
-            sealed[receipt.producer] = max(receipt.sequence, sealed.get(receipt.producer, 0))
+            if receipt.made_at >= old:  # of an older one the producer is known, or was forgotten
+                sealed[receipt.producer] = max(receipt.sequence, sealed.get(receipt.producer, 0))
         new = {"at": 0, "frontier": 0, "frontier_at": 0}
         for producer, sequence in sealed.items():
             await upsert(self._producers, producer, {"$max": {"sealed": sequence}, "$setOnInsert": new})
@@ -125,6 +129,16 @@ class MongoLedger:
                 with store_calls():
                     # Only what was known to be sealed: a receipt that names a later one opens the hole again.
                     await self._producers.update_one({"_id": producer.id}, {"$max": {"frontier": producer.sealed}})
+
+    async def prune(self) -> None:
+        before = self._clock() - KEPT_FOR
+        known = await self._known()
+        await self._prune_receipts(before, {producer.id: producer.frontier for producer in known})
+        for producer in known:
+            if producer.complete and producer.seen_at < before:
+                as_read = {name: getattr(producer, name) for name in ("at", "sealed", "frontier", "frontier_at")}
+                with store_calls():
+                    await self._producers.delete_one({"_id": producer.id, **as_read})
 
     async def holes(self, start: int, end: int, limit: int) -> list[Hole]:
         found = await self._holes.given_up(start, end, limit)
@@ -198,7 +212,7 @@ class MongoLedger:
                 frontier=d["frontier"],
                 frontier_at=d["frontier_at"],
                 voided=frozenset(d.get("voided", ())),
-                ended=d.get("ended", False),
+                ended=d["ended_at"] >= d["at"] if "ended_at" in d else d.get("ended", False),
             )
             for d in documents
         ]
@@ -219,6 +233,21 @@ class MongoLedger:
                     return frontier, frontier_at
                 frontier = sequence
         return frontier, frontier_at
+
+    async def _prune_receipts(self, before: int, frontiers: Mapping[str, int]) -> None:
+        """Those done before that moment, but for what lies behind a hole."""
+        since, fields = 0, {"producer": 1, "sequence": 1, "done_at": 1}
+        while True:
+            asked = {"done_at": {"$gte": since, "$lt": before}}
+            with store_calls(BULK_DEADLINE):
+                page = await self._receipts.find(asked, fields).sort([("done_at", 1)]).limit(_STRIDE).to_list(None)
+            gone = [d["_id"] for d in page if d["sequence"] <= frontiers.get(d["producer"], d["sequence"])]
+            for chunk in chunks(gone):
+                with store_calls(BULK_DEADLINE):
+                    await self._receipts.delete_many({"_id": {"$in": list(chunk)}})
+            if len(page) < _STRIDE:
+                return
+            since = page[-1]["done_at"] + (0 if gone else 1)
 
     async def _next_made(self, producers: list[_Producer]) -> dict[str, int]:
         """When the envelope right after each frontier was made, where its receipt tells."""

@@ -6,7 +6,7 @@ from typing import Final
 
 import msgspec
 
-from core.adapters.store.client import BsonMap, Database, store_calls
+from core.adapters.store.client import BULK_DEADLINE, BsonMap, Database, store_calls
 from core.adapters.store.indexes import VIEWERS
 from core.adapters.store.upserts import insert_once
 from core.query import EventQuery
@@ -52,6 +52,10 @@ class MongoViewerLinks:
         with store_calls():
             found = await self._links.find(asked).sort([("_id", -1)]).limit(limit).to_list(None)
         return [_link(document) for document in found]
+
+    async def expire(self, before: int) -> None:
+        with store_calls(BULK_DEADLINE):
+            await self._links.delete_many({"expires_at": {"$lt": before}})
 
     async def revoked(self, scope: TenantScope, link_id: str, at: int) -> None:
         own = {"_id": link_id, "tenant_id": scope.tenant_id, "revoked_at": None}

@@ -13,7 +13,8 @@ import urllib.request
 from typing import Any
 
 RIGHTS: dict[str, Any] = {
-    "cluster_permissions": ["cluster_composite_ops", "cluster_monitor"],
+    # The last is for `ocelot migrate`, which writes the template of all indices.
+    "cluster_permissions": ["cluster_composite_ops", "cluster_monitor", "cluster_manage_index_templates"],
     "index_permissions": [{"index_patterns": ["ocelot-logs-*"], "allowed_actions": ["indices_all"]}],
 }
 # An index holds what was accepted in one month, so it is complete at 31 days. It stays writable, since erasures and
