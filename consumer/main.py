@@ -11,6 +11,7 @@ from collections.abc import Callable, Coroutine, Iterator
 from typing import Any
 
 from consumer.health import HealthServer
+from consumer.jobs.afterwards import Afterwards
 from consumer.jobs.deletion import TenantDeletion
 from consumer.jobs.erasure import TOMBSTONE_DAYS, Erasure
 from consumer.jobs.expiry import Expiry
@@ -127,6 +128,7 @@ def _jobs(
     yield every(2.0, runner.poll)
     yield every(60.0, runner.sweep)
     yield every(3600.0, lambda: backends.tombstones.expire(instant.now_us() - TOMBSTONE_DAYS * 86_400_000_000))
+    yield every(3600.0, Afterwards(backends).run)
     yield every(3600.0, backends.ledger.prune)
     yield every(3600.0, lambda: backends.viewers.expire(instant.now_us() - VIEWERS_KEPT))
     yield every(1.0, Frontier(backends.ledger, backends.queue).run)

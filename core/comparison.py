@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from typing import Final
@@ -47,22 +48,29 @@ class Comparison:
                 behind = stored[-1]
         yield _difference([], await self._indexed(start, end, behind, None), Position(end, ""))
 
-    async def stretches(self, start: int, end: int, looks: int) -> AsyncIterator[tuple[int, int]]:
-        """Narrow stretches in which the two count differently, found by halving, with up to `looks` counts."""
-        waiting = [(start, end)]
-        while waiting and looks > 0:
-            low, high = waiting.pop()
-            looks -= 1
-            stored, indexed = await asyncio.gather(
-                self._store.count(self._scope, start=low, end=high), self.indexed(low, high)
-            )
+    async def stretches(
+        self, start: int, end: int, stored: int, indexed: int, until: float
+    ) -> tuple[list[tuple[int, int]], bool]:
+        """Narrow stretches in which the two count differently, found by halving what so many are `stored` and
+        `indexed` of; and whether these are all: nothing is counted after `until` (monotonic seconds).
+        """
+        found: list[tuple[int, int]] = []
+        waiting = [(start, end, stored, indexed)]
+        while waiting:
+            low, high, stored, indexed = waiting.pop()
             if stored == indexed:
                 continue
             if max(stored, indexed) <= NARROW or high - low == 1:
-                yield low, high
-            else:
-                middle = (low + high) // 2
-                waiting += [(middle, high), (low, middle)]
+                found.append((low, high))
+                continue
+            if time.monotonic() > until:
+                return found, False
+            middle = (low + high) // 2
+            here, there = await asyncio.gather(
+                self._store.count(self._scope, start=low, end=middle), self.indexed(low, middle)
+            )
+            waiting += [(middle, high, stored - here, indexed - there), (low, middle, here, there)]
+        return found, True
 
     async def indexed(self, start: int, end: int) -> int:
         """How many events the index finds with `start <= received_at < end`."""

@@ -5,15 +5,12 @@ from __future__ import annotations
 import asyncio
 import time
 from dataclasses import dataclass, field
-from typing import Final
 
 from core.comparison import NARROW, Comparison
 from core.counting import stored_between
 from core.ports import Accounts, EventIndex, EventStore, Tally
 from core.ports.accounts import SECOND
 from core.tenant import TenantScope
-
-_LOOKS: Final = 60
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +73,7 @@ class Gaps:
                 break
             span = waiting.pop()
             if span.is_narrow or span.end - span.start <= SECOND:
-                await self._name(comparison, scope, span, gap)
+                await self._name(comparison, scope, span, gap, until)
             else:
                 waiting += [half for half in await self._halves(comparison, scope, span) if not half.agrees]
         _cut(gap, most)
@@ -94,11 +91,12 @@ class Gaps:
         later = Span(middle, span.end, span.stored - stored, span.indexed - indexed, span.due - tally.due)
         return later, earlier
 
-    async def _name(self, comparison: Comparison, scope: TenantScope, span: Span, gap: Gap) -> None:
+    async def _name(self, comparison: Comparison, scope: TenantScope, span: Span, gap: Gap, until: float) -> None:
         """A narrow span is compared whole: each side may lack another event, and both count the same."""
         stretches = [(span.start, span.end)]
         if not span.is_narrow:
-            stretches = [each async for each in comparison.stretches(span.start, span.end, _LOOKS)]
+            stretches, whole = await comparison.stretches(span.start, span.end, span.stored, span.indexed, until)
+            gap.cut = gap.cut or not whole
         for start, end in stretches:
             async for found in comparison.differences(start, end):
                 gap.not_indexed += [each.id for each in found.not_indexed]

@@ -38,7 +38,7 @@ FAULTS: Final = (
     Fault("images", "Dockerfile.api", "org.opencontainers.image.revision", "revision", "image.revision"),
     Fault("images", "Dockerfile.api", "3.11-slim-trixie\n\n", "latest\n\n", "names no version"),
     Fault("images", ".dockerignore", "\n*\n", "\n", "does not start with *"),
-    Fault("rehearsal", "requirements/build.txt", "--hash=sha256:", "--hash=sha256:00", "RUN python -m venv /opt/build"),
+    Fault("rehearsal", "requirements/build.txt", "setuptools==", "setuptools>=", "RUN python -m venv /opt/build"),
     Fault("rehearsal", ".dockerignore", "!requirements/build.txt\n", "", "COPY requirements/build.txt"),
     Fault("compose", "compose.yaml", "    image: mongo:8.0", "    imagee: mongo:8.0", "imagee"),
     Fault("compose", "compose.yaml", "prom/prometheus:v3.5.0", "prom/prometheus:latest", "names no version"),

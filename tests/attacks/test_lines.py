@@ -12,7 +12,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from starlette.websockets import WebSocket
 
-from api.middleware import _request_id
+from api.middleware import _ids
 from api.routes.stream import refuse_foreign_origin
 from core import telemetry
 from core.errors import Forbidden
@@ -45,7 +45,7 @@ def _with(**headers: bytes) -> dict[str, Any]:
 @example(b"a" * 129)
 @example(b"")
 def test_a_clients_request_id_is_plain_or_replaced(value: bytes) -> None:
-    made = _request_id(_with(x_request_id=value))
+    made, _ = _ids(_with(x_request_id=value))
     assert made.isascii()
     assert made.isprintable()
     assert not set(made) & set(" \r\n\t,;\"'<>")

@@ -55,7 +55,7 @@ class RefusingIndex(_Threaded):
         self.spoils: Callable[[int], dict[str, Any] | None] = lambda n: None
 
     async def _start(self) -> None:
-        self._session = ClientSession(connector=TCPConnector(limit=0), auto_decompress=False)
+        self._session = ClientSession(connector=TCPConnector(limit=0))
         app = web.Application(client_max_size=1 << 28)
         app.router.add_route("*", "/{path:.*}", self._handle)
         self._runner = web.AppRunner(app)
@@ -210,8 +210,8 @@ def refusing_index(url: str) -> Iterator[tuple[RefusingIndex, str]]:
 def refusing_store(url: str) -> Iterator[tuple[RefusingStore, str]]:
     server = RefusingStore(url)
     try:
-        query = url.partition("?")[2]
-        yield server, f"mongodb://127.0.0.1:{server.port}/?{query}&directConnection=true"
+        query = "&".join(filter(None, [url.partition("?")[2], "directConnection=true"]))
+        yield server, f"mongodb://127.0.0.1:{server.port}/?{query}"
     finally:
         with suppress(TimeoutError):
             server.call(server.aclose())

@@ -108,7 +108,7 @@ def calm(url: str, client: Client, seconds: float) -> tuple[list[float], list[in
     statuses: list[int] = []
     until = time.monotonic() + seconds
     with httpx.Client(headers={"Authorization": f"Bearer {client.token}"}, timeout=60) as http:
-        while time.monotonic() < until:
+        while time.monotonic() < until or len(took) < 3:
             began = time.monotonic()
             statuses.append(http.post(f"{url}/api/v1/logs", json={"action": "quiet"}).status_code)
             took.append(time.monotonic() - began)

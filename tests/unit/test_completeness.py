@@ -8,11 +8,11 @@ from itertools import pairwise
 
 import pytest
 
-from core import counting
+from core import comparison, counting, gaps
 from core.comparison import Comparison
 from core.completeness import MAX_NAMED, Completeness, Report, State, intervals_of
 from core.errors import InvalidQuery, Unavailable, UnboundedQuery
-from core.gaps import Gap
+from core.gaps import Gap, Gaps, Span
 from core.ports import Account, Hit, HitPage, Hole, Rebuilding, Tally
 from core.ports.accounts import SECOND
 from core.query import EventQuery, Position
@@ -52,6 +52,13 @@ class World:
         if aside != NOTHING:
             self.accounts.append(Account(envelope, TENANT, times[0] // SECOND * SECOND, aside))
         return ids
+
+    async def naming(self, until: float) -> Gap:
+        """What is named of the second after `AT` by then."""
+        port, span = anything(self), (AT + SECOND, AT + 2 * SECOND)
+        stored = await self.count(SCOPE, start=span[0], end=span[1])
+        indexed = sum(span[0] <= at < span[1] for at in self.indexed.values())
+        return await Gaps(port, port, port).named(SCOPE, Span(*span, stored, indexed, stored), MAX_NAMED, until)
 
     async def report(
         self, start: int = AT, end: int = AT + 10 * SECOND, budget: float = 60, every: str = "1s"
@@ -218,13 +225,24 @@ async def test_an_interval_that_cannot_be_counted_is_refused(world: World) -> No
 
 
 async def test_an_interval_of_very_many_is_counted_in_parts(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(counting, "AT_ONCE", 500)
-    world.countable = 1100
-    world.take("p-6", *(AT + 7 * SECOND + n * 1000 for n in range(6000)))
+    monkeypatch.setattr(counting, "AT_ONCE", 50)
+    world.countable = 110
+    world.take("p-6", *(AT + 7 * SECOND + n * 10_000 for n in range(600)))
     assert (await world.report(every="1m")).state is State.AGREES
     del world.stored["p-6-77"], world.indexed["p-6-77"]
     report = await world.report(every="1m")
     assert [each.due - each.stored for gap in report.gaps for each in gap.envelopes] == [1]
+
+
+async def test_all_that_one_busy_moment_lacks_is_named(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    for module in (gaps, comparison):
+        monkeypatch.setattr(module, "NARROW", 20)
+    for n in range(3):
+        world.take(f"p-{6 + n}", *[AT + SECOND + 300_000 * n + 17] * 50)
+        del world.indexed[f"p-{6 + n}-{n}"]
+    assert [each.not_indexed for each in (await world.report()).gaps] == [["p-6-0", "p-7-1", "p-8-2"]]
+    hurried = await world.naming(until=0)
+    assert (hurried.not_indexed, hurried.cut) == ([], True)
 
 
 async def test_names_are_bounded(world: World) -> None:

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from mongomock_motor import AsyncMongoMockClient
 
+from consumer.jobs.afterwards import Afterwards
 from consumer.jobs.deletion import Pace, TenantDeletion
 from consumer.jobs.runner import MAX_ATTEMPTS, JobRunner
 from core import deletion
@@ -147,6 +148,26 @@ class World:
 @pytest.fixture
 async def world(tmp_path: Path) -> World:
     return await World(tmp_path).fill()
+
+
+async def test_what_a_process_that_stood_still_writes_after_the_report_is_removed(world: World) -> None:
+    """Found with a consumer that was stopped in the middle of a batch for two minutes."""
+    others = await rest(world)
+    indexed = world.index.all[MINE]
+    await world.ask()
+    look = Afterwards(world.backends(), lambda: world.now)
+    await look.run()
+    assert len(await world.traces()) > 2, "one that is under way is not its business"
+    await world.run()
+    assert await world.traces() == ["jobs", "tombstones"]
+    await MongoEventStore(world.database).insert(rows(SCOPE, EVENTS))
+    await world.database["accounts"].insert_one({"_id": f"e:{MINE}:1", "tenant_id": MINE})
+    world.index.all[MINE] = indexed or [1]
+    for each in deletion.archive_folders(MINE):
+        await world.archive.put(f"{each}/2026/file", b"x")
+    await look.run()
+    assert await world.traces() == ["jobs", "tombstones"]
+    assert await rest(world) == others
 
 
 async def test_all_of_it_goes_and_the_report_says_so(world: World) -> None:
