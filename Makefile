@@ -7,6 +7,8 @@ MAKEFLAGS += --no-print-directory
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+SITE_VENV := .venv-docs
+SITE_READY := $(SITE_VENV)/.ready
 AWS_VENV := .venv-aws
 AWS_READY := $(AWS_VENV)/.ready
 ARGS ?=
@@ -37,7 +39,7 @@ define run
 	--add-host host.docker.internal:host-gateway --publish 127.0.0.1:$(2):$(2) --stop-timeout 40 ocelot-log-$(1):$(IMAGE_TAG)
 endef
 
-.PHONY: setup dev dev-api dev-consumer test thorough test-live faults soak isolation attacks described mutants audit sbom licences coverage bench lint format collections tryout docs infra-aws requirements hooks docker-build-api docker-build-consumer docker-build-all docker-run-api docker-run-consumer up down deploy infra-check clean help
+.PHONY: setup dev dev-api dev-consumer test thorough test-live faults soak isolation attacks described mutants audit sbom licences coverage bench lint format collections tryout docs infra-aws requirements hooks docker-build-api docker-build-consumer docker-build-all docker-run-api docker-run-consumer up down deploy infra-check site clean help
 
 setup: $(READY) ## install into .venv, and nothing else
 
@@ -141,6 +143,7 @@ infra-aws: $(AWS_READY) ## synthesize and check the infrastructure on AWS, offli
 requirements: $(READY) ## pin the requirements of pyproject.toml again (newest: ARGS=--upgrade)
 	@$(COMPILE) $(ARGS) --extra otel pyproject.toml -o requirements/runtime.txt
 	@$(COMPILE) $(ARGS) requirements/aws.in -o requirements/aws.txt
+	@$(COMPILE) $(ARGS) requirements/docs.in -o requirements/docs.txt
 	@$(COMPILE) $(ARGS) --extra dev --constraints requirements/runtime.txt pyproject.toml -o requirements/dev.txt
 	@$(COMPILE) $(ARGS) --constraints requirements/dev.txt requirements/build.in -o requirements/build.txt
 	@$(COMPILE) $(ARGS) --constraints requirements/dev.txt requirements/infra.in -o requirements/infra.txt
@@ -184,8 +187,16 @@ infra-check: $(INFRA_READY) ## check images, compose, Kubernetes, alerts, pipeli
 	@$(INFRA)/bin/python -m infra.checks $(ARGS)
 	@[ -n "$(ARGS)" ] || $(MAKE) infra-aws
 
+$(SITE_READY): requirements/docs.txt $(READY)
+	@$(BIN)/python -m venv $(SITE_VENV)
+	@$(SITE_VENV)/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r $<
+	@touch $@
+
+site: $(SITE_READY) ## build the documentation's site into build/site; a link that leads nowhere fails
+	@NO_MKDOCS_2_WARNING=1 $(SITE_VENV)/bin/mkdocs build --strict $(ARGS)
+
 clean: ## remove .venv and all caches; the data in .ocelot stays
-	@rm -rf $(VENV) $(AWS_VENV) $(INFRA) cdk.out build dist *.egg-info htmlcov .coverage .coverage.* .hypothesis .*_cache
+	@rm -rf $(VENV) $(SITE_VENV) $(AWS_VENV) $(INFRA) cdk.out build dist *.egg-info htmlcov .coverage .coverage.* .hypothesis .*_cache
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 help: ## list the targets

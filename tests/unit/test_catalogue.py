@@ -26,7 +26,7 @@ REQUIRED = {
     "MONGODB_URL": "mongodb://user:hidden@127.0.0.1",
     "OPENSEARCH_URL": "http://127.0.0.1:9200",
 }
-LOCKS = {name: ROOT / "requirements" / f"{name}.txt" for name in ("runtime", "dev", "build", "infra", "aws")}
+LOCKS = {name: ROOT / "requirements" / f"{name}.txt" for name in ("runtime", "dev", "build", "infra", "aws", "docs")}
 
 
 def text(path: str) -> str:
