@@ -87,15 +87,9 @@ ISOLATION: Final = (
     Trial("isolation", "An event beyond a viewer's filter is not there", "core/restriction.py",
           "return stored if stored is not None and allows(scope, stored) else None", "return stored",
           "tests/unit/test_restriction.py::test_a_viewer_gets_the_events_that_match"),
-    Trial("isolation", "The index takes a document into its own tenant alone", "core/adapters/index/bulk.py",
-          "if event.id != document.id or event.tenant_id != tenant_id or", "if event.id != document.id or",
-          "tests/unit/test_index_ladder.py::test_what_is_no_event"),
 )  # fmt: skip
 
 ATTACKS: Final = (
-    Trial("attacks", "A token's algorithm is the key's own", "api/tokens.py",
-          "if header.alg != ALGORITHM or header.crit is not None:", "if header.crit is not None:",
-          f"{_VERIFIER}[ES384 named]"),
     Trial("attacks", "Critical headers that nobody understands are refused", "api/tokens.py",
           "if header.alg != ALGORITHM or header.crit is not None:", "if header.alg != ALGORITHM:",
           f"{_VERIFIER}[crit]"),
@@ -107,8 +101,6 @@ ATTACKS: Final = (
     Trial("attacks", "A token without an audience is refused", "api/tokens.py",
           "if audience not in (named if isinstance(named, list) else [named]):", "if False:",
           f"{_VERIFIER}[aud missing]"),
-    Trial("attacks", "A token without an issuer is refused", "api/tokens.py",
-          'if payload.get("iss") != issuer:', "if False:", f"{_VERIFIER}[iss missing]"),
     Trial("attacks", "An expired token is refused", "api/tokens.py",
           "if claims.expires_at <= self._clock():", "if False:", f"{_VERIFIER}[expired]"),
     Trial("attacks", "A token is bounded before it is parsed", "api/tokens.py",
@@ -128,15 +120,9 @@ ATTACKS: Final = (
     Trial("attacks", "Members of a packed body are counted", "api/bodies.py",
           "if count > MAX_EVENTS:", "if False:",
           "tests/attacks/test_unpacking.py::test_a_bomb_never_fills_memory[gzip, in 20,000 members]"),
-    Trial("attacks", "An envelope's unpacked size is bounded", "core/envelope.py",
-          "max_output_size=_MAX_UNPACKED_BYTES", "max_output_size=1 << 40",
-          "tests/unit/test_envelope.py::test_a_bomb_is_refused_in_bounded_memory"),
     Trial("attacks", "Raw line breaks of an event become spaces", "core/event.py",
           "_encoder.encode(event).translate(_LINE_BREAKS)", "_encoder.encode(event)",
           "tests/attacks/test_fuzz.py::test_a_line_break_is_never_in_an_events_bytes"),
-    Trial("attacks", "No line break reaches a bulk request", "core/adapters/index/bulk.py",
-          'if b"\\n" in body or b"\\r" in body:', "if False:",
-          "tests/unit/test_index_ladder.py::test_what_is_no_event"),
     Trial("attacks", "No id breaks its line of a bulk request", "core/adapters/index/bulk.py",
           "if not _ID.fullmatch(document.id):", "if False:",
           "tests/unit/test_index_ladder.py::test_an_id_that_would_break_its_line"),
@@ -160,7 +146,7 @@ ATTACKS: Final = (
           "tests/unit/test_access_audit.py::test_no_secret_that_a_tree_looks_for_is_written"),
     Trial("attacks", "A client cannot say who it is by X-Forwarded-For", "api/client.py",
           "if peer is None or not self._trusted or not networks.holds(self._trusted, peer):", "if peer is None:",
-          "tests/unit/test_client.py::test_what_a_client_writes_never_becomes_its_address"),
+          "tests/unit/test_client.py::test_the_client_is_who_trusted_proxies_say"),
 )  # fmt: skip
 
 FAULTS: Final = (
