@@ -15,6 +15,8 @@ ARGS ?=
 WORKERS ?= 3
 SECONDS ?= 180
 OCELOT_LIVE ?= ../shared/live
+# Suites with targets of their own; with them `make test` would take three times as long.
+PROOFS := tests/faults tests/isolation tests/attacks
 # The oldest supported Python first: what runs there runs on all.
 PYTHONS := python3.11 python3.12 python3.13 python3.14 python3
 COMPILE = $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
@@ -68,8 +70,8 @@ dev-api: $(READY) ## the API alone, reloading, on the configured backends
 dev-consumer: $(READY) ## the consumer alone, reloading, on the configured backends
 	@$(BIN)/ocelot consumer --reload
 
-test: $(READY) ## the tests, on the embedded stack, WORKERS (3) at a time: half of them wait for servers
-	@$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder --ignore=tests/faults $(ARGS)
+test: $(READY) ## the tests, on the embedded stack, WORKERS (3) at a time: half of them wait for servers (proofs: below)
+	@$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder $(PROOFS:%=--ignore=%) $(ARGS)
 
 thorough: $(READY) ## all tests in their long form, properties with many more examples
 	@HYPOTHESIS_PROFILE=thorough $(BIN)/python -m pytest --timeout=3000 -m 'slow or not slow' $(ARGS)

@@ -154,7 +154,7 @@ class Client(httpx.Client):
         event_id: str = response.json()["id"]
         return event_id
 
-    def complete(self, timeout: float = 60) -> None:
+    def complete(self, timeout: float = 180) -> None:
         """Wait until what was accepted so far is in every answer, by the service's own word."""
         now = instant.to_text(instant.now_us())
         deadline = time.monotonic() + timeout
@@ -162,7 +162,7 @@ class Client(httpx.Client):
             assert time.monotonic() < deadline, "the watermark stands still"
             time.sleep(0.1)
 
-    def found(self, count: int, timeout: float = 30, **query: Any) -> dict[str, Any]:
+    def found(self, count: int, timeout: float = 120, **query: Any) -> dict[str, Any]:
         """The answer to a search once it has `count` matches; fails when it has not within `timeout` seconds."""
         deadline = time.monotonic() + timeout
         while True:

@@ -66,7 +66,7 @@ class Listener:
         self.until(lambda: self.ended)
         return self.named("end")[0]
 
-    def until(self, holds: Any, timeout: float = 30) -> None:
+    def until(self, holds: Any, timeout: float = 120) -> None:
         deadline = time.monotonic() + timeout
         while not holds():
             assert time.monotonic() < deadline, (self.messages[-3:], self.failed)

@@ -10,7 +10,7 @@ from tests.service import Client
 ENDED = ("done", "failed", "cancelled")
 
 
-def done(client: Client, export_id: str, timeout: float = 60) -> dict[str, Any]:
+def done(client: Client, export_id: str, timeout: float = 180) -> dict[str, Any]:
     """The export once it is done; fails when it ends otherwise."""
     deadline = time.monotonic() + timeout
     while True:

@@ -32,7 +32,7 @@ def totals(found: dict[str, Any]) -> dict[str, int]:
     return {name: sum(each[name] for each in found["intervals"]) for name in names}
 
 
-def settled(client: Client, to: str, state: str, timeout: float = 60) -> dict[str, Any]:
+def settled(client: Client, to: str, state: str, timeout: float = 180) -> dict[str, Any]:
     """The report up to a moment, once it is all closed and has this state: each report is an event itself."""
     deadline = time.monotonic() + timeout
     while True:

@@ -113,7 +113,7 @@ def started(tmp_path: Path) -> Iterator[list[Dev]]:
             dev.interrupt()
 
 
-def found(client: httpx.Client, timeout: float = 60, **query: str) -> list[dict[str, Any]]:
+def found(client: httpx.Client, timeout: float = 180, **query: str) -> list[dict[str, Any]]:
     """The events of a search that finds any."""
     deadline = time.monotonic() + timeout
     while True:

@@ -62,7 +62,7 @@ def tailing(client: Client, *arguments: str) -> Iterator[Tail]:
         tail.popen.wait()
 
 
-def until(holds: Callable[[], Any], timeout: float = 60) -> None:
+def until(holds: Callable[[], Any], timeout: float = 180) -> None:
     deadline = time.monotonic() + timeout
     while not holds():
         assert time.monotonic() < deadline
@@ -104,7 +104,7 @@ def test_a_stopping_service_ends_its_streams_and_tail_goes_on_after_it(running: 
         ids = tail.ids()
         assert len(ids) == len(set(ids))
         # What ended holds the watermark of those that go on no longer than its own events take.
-        client.complete(timeout=30)
+        client.complete()
         stored = [client.get(f"/logs/{event_id}", params={"wait": 10}).text for event_id in later]
         assert {line.rstrip("\n") for line in tail.out} >= set(stored)
         assert any("trying again" in line for line in tail.err)

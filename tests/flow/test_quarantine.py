@@ -34,11 +34,12 @@ def keeping(running: Service, tenant: Client) -> Client:
 
 
 def listed(client: Client, count: int, **asked: str) -> list[dict[str, Any]]:
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 120
     while True:
         answer = client.get("/quarantine", params=asked).json()
-        if answer["total"] == count:
-            data: list[dict[str, Any]] = answer["data"]
+        data: list[dict[str, Any]] = answer["data"]
+        # They are read and counted one after the other.
+        if answer["total"] == count == len(data):
             return data
         assert time.monotonic() < deadline, answer
         time.sleep(0.1)

@@ -225,7 +225,7 @@ def test_a_full_bulk_spans_envelopes_and_arrives_whole(tenant: Client) -> None:
     lines = b"".join(b'{"action":"many","user_id":"%d"}\n' % n for n in range(10_000))
     items = bulk(tenant, lines, Content_Type=NDJSON)
     assert len({item["id"] for item in items}) == 10_000
-    tenant.found(10_000, timeout=60, action="many")
+    tenant.found(10_000, timeout=240, action="many")
 
 
 # Keys ----------------------------------------------------------------------------------------------------------------

@@ -76,7 +76,7 @@ def calls(running: Service, admin: Client, platform_log: Client) -> dict[tuple[s
             asked[*route, who] = called(client, route[0], url, request_id, row.request), request_id
     by_request: dict[str, list[Event]] = {}
     for event in (*own_events(admin), *own_events(platform_log)):
-        by_request.setdefault(event["request_id"], []).append(event)
+        by_request.setdefault(event.get("request_id", ""), []).append(event)  # "": a job's end is nobody's request
     return {call: (status, by_request.get(request_id, [])) for call, (status, request_id) in asked.items()}
 
 
