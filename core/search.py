@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from contextlib import nullcontext
-from dataclasses import dataclass
+from contextlib import nullcontext, suppress
+from dataclasses import dataclass, replace
 from typing import Final
 
 from core import cursor
@@ -89,6 +89,19 @@ class Search:
             watermark=watermark,
             answered_by=answered_by,
         )
+
+    async def matched(self, scope: TenantScope, tenant: Tenant, page: Page) -> tuple[int, bool]:
+        """How many events match the query, and whether that is exact. Raises as `page`.
+
+        What the index does not find is looked for in the store, which has an event a moment before.
+        """
+        found = await self.page(scope, tenant, replace(page, limit=1))
+        if found.total or found.answered_by == "store" or page.query.needs_index:
+            return found.total, found.total_exact
+        with suppress(UnboundedQuery):
+            there = await self._find_in_store(scope, restricted_page(scope, page).query, None, 1)
+            return there.total, there.exact
+        return 0, True
 
     async def event(self, scope: TenantScope, event_id: str, wait: float = 0) -> Stored | None:
         """One event, waiting up to `wait` seconds for one that was just accepted."""

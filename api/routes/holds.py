@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from dataclasses import replace
 from typing import Any, Final
 
 import msgspec
@@ -52,8 +51,8 @@ async def place_hold(request: Request) -> Response:
     page = search_of(asked.get("search"))
     if len(await state.backends.holds.standing(access.scope)) >= MAX_STANDING:
         raise Conflict(f"{MAX_STANDING} holds stand: release some", code="too_many_holds")
-    found = await state.search.page(access.scope, access.tenant, replace(page, limit=1))
-    if not found.bodies:
+    matched, exact = await state.search.matched(access.scope, access.tenant, page)
+    if not matched:
         fault = FieldError(("search",), "matches no event", "hold_matches_nothing")
         raise Invalid("the search of the hold matches no event", code="hold_matches_nothing", errors=[fault])
     now = instant.now_us()
@@ -65,8 +64,8 @@ async def place_hold(request: Request) -> Response:
         reason=reason,
         made_by=access.scope.actor,
         made_at=now,
-        matched=found.total,
-        matched_exact=found.total_exact,
+        matched=matched,
+        matched_exact=exact,
     )
     await state.backends.holds.create(access.scope, hold)
     return Response(_encode(_out(hold)), 201, {"Location": f"{request.url.path}/{hold.id}"}, "application/json")

@@ -267,6 +267,16 @@ async def test_a_body_that_the_store_lacks_is_left_out_and_paging_goes_on() -> N
     assert [len(bodies) for bodies in found] == [2, 0, 2, 1]
 
 
+async def test_what_the_index_does_not_show_yet_matches_all_the_same() -> None:
+    world = World()
+    assert await world.search.matched(world.scope, TENANTS[0], page()) == (7, True)
+    world.index.documents.clear()
+    assert await world.search.matched(world.scope, TENANTS[0], page()) == (7, True)
+    assert await world.search.matched(world.scope, TENANTS[0], page(("q", "x"))) == (0, True)
+    world.store.fail_find = UnboundedQuery("too much")
+    assert await world.search.matched(world.scope, TENANTS[0], page(("user_id", "a"))) == (0, True)
+
+
 async def test_no_other_tenants_body_is_ever_answered() -> None:
     world = World()
     foreign = row_of(record(50, tenant_id="bbbbbbbb"), "e")
