@@ -55,6 +55,7 @@ class OneSendEach:
 
     def __init__(self, queue: Queue) -> None:
         self.pending_bytes = 0
+        self.producer = "peer"
         self._queue = queue
         self._one = asyncio.Lock()
 
@@ -74,6 +75,10 @@ class OneSendEach:
         async with self._one:
             [error] = await self._queue.send([message])
         return [] if error is None else [(0, len(records), error)]
+
+    def waited(self) -> float:
+        """Nothing waits for an envelope."""
+        return 0.0
 
     async def drain(self) -> None:
         """Nothing is ever left over."""
