@@ -61,6 +61,11 @@ class Use:
 
     def check(self) -> None:
         """Raise `QuotaExceeded`, of a request that has entered, when there is no room for any event."""
+        meter = self._meter
+        if meter is not None:
+            room = meter.room
+            if not meter.is_limited or (room[1] >= 1 and room[2] >= 1 and self._clock() < meter.room_until):
+                return
         if self.is_limited:
             try:
                 self._limiter.check(self.meters, (0, 1, 1))
