@@ -92,15 +92,19 @@ class Gaps:
         return later, earlier
 
     async def _name(self, comparison: Comparison, scope: TenantScope, span: Span, gap: Gap, until: float) -> None:
-        """A narrow span is compared whole: each side may lack another event, and both count the same."""
+        """A narrow span is compared whole, and so is one of which the store lacks some: each side may lack another
+        event, and both count the same."""
         stretches = [(span.start, span.end)]
-        if not span.is_narrow:
+        if not span.is_narrow and span.stored == span.due:
             stretches, whole = await comparison.stretches(span.start, span.end, span.stored, span.indexed, until)
             gap.cut = gap.cut or not whole
         for start, end in stretches:
             async for found in comparison.differences(start, end):
                 gap.not_indexed += [each.id for each in found.not_indexed]
                 gap.not_stored += [each.id for each in found.not_stored]
+                if time.monotonic() > until and found.reached.us < end:
+                    gap.cut = True
+                    break
         if span.stored != span.due:
             gap.envelopes += await self._envelopes(scope, span)
 

@@ -245,6 +245,19 @@ async def test_all_that_one_busy_moment_lacks_is_named(world: World, monkeypatch
     assert (hurried.not_indexed, hurried.cut) == ([], True)
 
 
+async def test_a_busy_moment_that_lacks_one_event_on_each_side_is_named_whole(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for module in (gaps, comparison):
+        monkeypatch.setattr(module, "NARROW", 20)
+    world.take("p-6", *[AT + SECOND + 17] * 50)
+    world.take("p-7", *[AT + SECOND + 300_000] * 50)
+    del world.indexed["p-6-3"], world.stored["p-7-4"]
+    [gap] = (await world.report()).gaps
+    assert (gap.not_indexed, gap.not_stored) == (["p-6-3"], ["p-7-4"])
+    assert [(each.id, each.due - each.stored) for each in gap.envelopes] == [("p-7", 1)]
+
+
 async def test_names_are_bounded(world: World) -> None:
     for id_ in world.take("p-5", *(AT + 6 * SECOND + n for n in range(MAX_NAMED + 5))):
         del world.indexed[id_]
