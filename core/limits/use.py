@@ -66,12 +66,11 @@ class Use:
             room = meter.room
             if not meter.is_limited or (room[1] >= 1 and room[2] >= 1 and self._clock() < meter.room_until):
                 return
-        if self.is_limited:
-            try:
-                self._limiter.check(self.meters, (0, 1, 1))
-            except QuotaExceeded:
-                self._leave()
-                raise
+        try:
+            self._limiter.check(self.meters, (0, 1, 1))
+        except QuotaExceeded:
+            self._leave()
+            raise
 
     def take(self, events: int, size: int) -> Taken:
         """Use so much for what is about to be sent by a request that has entered.
