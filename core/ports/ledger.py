@@ -78,8 +78,14 @@ class Ledger(Protocol):
     async def give_up(self, silent_since: int) -> None:
         """Close the holes of producers without a sign of life since then (microseconds).
 
-        For a caller that saw the queue empty from then on: what was sealed and never sent will not come any more.
-        What is missing stays on record, for `holes`.
+        For a caller that knows the queue to have delivered all it held then: what was sealed and never sent will not
+        come any more. What is missing stays on record, for `holes`.
+        """
+
+    async def delivered_through(self) -> int | None:
+        """Of the producers that are alive, all envelopes sealed before this moment (microseconds) have arrived.
+
+        None: no producer is alive.
         """
 
     async def prune(self) -> None:

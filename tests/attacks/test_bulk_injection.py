@@ -16,7 +16,7 @@ import pytest
 from core import envelope, instant
 from core.envelope import Header, Record
 from core.placement import place, write_alias
-from core.ports import Message
+from core.ports import Heartbeat, Message
 from core.tenant import for_system
 from core.wiring import Backends
 from tests import census
@@ -153,7 +153,7 @@ def test_an_envelope_with_a_line_break_in_a_body_is_parked(
     bad = _record(tenant, placement, now, text)
     producer = secrets.token_hex(16)
     header = Header(id=f"{producer}-1", producer=producer, sequence=1, made_at=now, events={tenant.tenant.id: 3})
-    _queue(running, envelope.pack(header, [good[0], bad, good[1]]))
+    _queue(running, header, [good[0], bad, good[1]])
     tenant.found(2, action="attack.queued")
     [parked] = _parked(running, tenant)
     assert parked.body == bad.body
@@ -182,9 +182,12 @@ def _record(client: Client, placement: str, now: int, metadata: str) -> Record:
     return Record(client.tenant.id, placement, body.encode())
 
 
-def _queue(service: Service, message: bytes) -> None:
+def _queue(service: Service, header: Header, records: list[Record]) -> None:
     async def send(backends: Backends) -> list[Exception | None]:
-        return await backends.queue.send([Message(message)])
+        sent = await backends.queue.send([Message(envelope.pack(header, records))])
+        # Or every watermark would wait a minute for what else it may send.
+        await backends.ledger.beat(Heartbeat(header.producer, header.sequence, instant.now_us(), ended=True))
+        return sent
 
     assert service.with_backends(send) == [None]
 

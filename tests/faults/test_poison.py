@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +17,9 @@ import pytest
 
 from core import envelope, instant
 from core.envelope import Header, Record
+from core.errors import UndecodableEnvelope
 from core.placement import place
-from core.ports import Depth, Message
+from core.ports import Depth, Heartbeat, Message
 from core.wiring import Backends
 from infra.local.servers import free_port
 from tests import census, figures
@@ -166,6 +168,11 @@ def _envelope(records: list[Record]) -> bytes:
 def _send(stack: Stack, *messages: bytes) -> None:
     async def send(backends: Backends) -> None:
         await backends.queue.send([Message(message) for message in messages if message])
+        for message in messages:
+            with suppress(UndecodableEnvelope):
+                # Or every watermark would wait a minute for what else it may send.
+                header, _ = envelope.unpack(message)
+                await backends.ledger.beat(Heartbeat(header.producer, 1, instant.now_us(), ended=True))
 
     stack.service.with_backends(send)
 

@@ -153,14 +153,20 @@ class MongoLedger:
             return None
         now = self._clock()
         holding = [p for p in producers if not p.complete or not (p.ended or self._is_silent(p, now))]
-        if holding:
-            next_made = await self._next_made([p for p in holding if not p.complete])
-            mark = min(p.seen_at if p.complete else max(p.frontier_at, next_made.get(p.id, 0)) for p in holding)
-        else:
-            mark = max(p.seen_at for p in producers)
+        mark = await self._least(holding) if holding else max(p.seen_at for p in producers)
         oldest = await self._oldest_in_outbox(tenant_id)
         # The driver's own kind of int goes no further: no codec knows it.
         return int(mark if oldest is None else min(mark, oldest))
+
+    async def delivered_through(self) -> int | None:
+        now = self._clock()
+        alive = [p for p in await self._known() if not p.ended and now - p.seen_at <= SILENT_AFTER]
+        return int(await self._least(alive)) if alive else None
+
+    async def _least(self, producers: list[_Producer]) -> int:
+        """The moment before which all that any of these sealed is settled."""
+        next_made = await self._next_made([p for p in producers if not p.complete])
+        return min(p.seen_at if p.complete else max(p.frontier_at, next_made.get(p.id, 0)) for p in producers)
 
     def _is_silent(self, producer: _Producer, now: int) -> bool:
         age = now - producer.seen_at
