@@ -80,7 +80,7 @@ def checked(
         if case.query:
             case.query.pop("wait", None)  # half a minute for each event that is not there
         response = case.call(base_url=running.url, headers=headers, timeout=120)
-        look(response.status_code, response.headers.get("retry-after", [None])[0], f"{method} {path}")
+        look(response.status_code, response.headers.get("retry-after", [None])[0], response.content, f"{method} {path}")
         try:
             case.validate_response(response, headers=headers, transport_kwargs={"timeout": 120})
         except FailureGroup as group:

@@ -42,5 +42,5 @@ def exchange(port: int, request: bytes, silence: float = 30) -> Answer:
             pass
     answer = Answer(got)
     if answer.status:
-        look(answer.status, dict(answer.headers).get("retry-after"), repr(request[:200]))
+        look(answer.status, dict(answer.headers).get("retry-after"), answer.body, repr(request[:200]))
     return answer
