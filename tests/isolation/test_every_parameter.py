@@ -23,8 +23,8 @@ from tests.isolation.test_tenants import NAMING_HEADERS
 from tests.service import Client, Service
 from tests.streams import Follower
 
-# By a path's parameter, what of the other's it would name. Beside it two more of all values stand there, and a parameter
-# or a text gets the next one of all. (A download's link is for whoever has it: it is none of them.)
+# By a path's parameter, what of the other's it would name. Beside it two more of all values stand there, and a
+# parameter or a text gets the next one of all. (A download's link is for whoever has it: it is none of them.)
 NAMED_BY = {
     "event_id": "event", "search_id": "search", "key_id": "key", "hold_id": "hold", "link_id": "viewer link",
     "export_id": "export and job", "job_id": "export and job", "tenant_id": "tenant",
