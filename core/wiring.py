@@ -9,7 +9,8 @@ import uuid
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
-from typing import Final
+from pathlib import Path
+from typing import Final, TypedDict
 
 from core.adapters.store.client import Database
 from core.backup import Dump
@@ -119,8 +120,7 @@ async def open_backends(settings: Settings) -> AsyncIterator[Backends]:
             shards=settings.index_shards,
             replicas=settings.index_replicas,
             facets_of=FacetSource(control).of,
-            sign_for=settings.aws_region if settings.opensearch_auth == "sigv4" else None,
-            ca_file=settings.opensearch_ca_file,
+            **_identity(settings),
         )
         stack.push_async_callback(index.aclose)
         queue = _queue(settings)
@@ -150,6 +150,17 @@ async def open_backends(settings: Settings) -> AsyncIterator[Backends]:
             archive=_archive(settings),
             breakers=breakers,
         )
+
+
+class _Identity(TypedDict):
+    sign_for: str | None
+    ca_file: Path | None
+
+
+def _identity(settings: Settings) -> _Identity:
+    """How a client of the index shows who it is, and knows the index: whoever speaks to it needs both."""
+    sign_for = settings.aws_region if settings.opensearch_auth == "sigv4" else None
+    return {"sign_for": sign_for, "ca_file": settings.opensearch_ca_file}
 
 
 def _archive(settings: Settings) -> Archive:
@@ -191,7 +202,7 @@ async def open_migrator(settings: Settings, deadline: float = MIGRATION_DEADLINE
         client = open_client(settings.mongodb_url.get_secret_value())
         stack.callback(client.close)
         database = client[settings.mongodb_database]
-        index = Client(settings.opensearch_url.get_secret_value(), write_deadline=60.0)
+        index = Client(settings.opensearch_url.get_secret_value(), write_deadline=60.0, **_identity(settings))
         stack.push_async_callback(index.aclose)
         steps = [
             *of_store.steps(database, deadline),

@@ -12,6 +12,7 @@ from infra.aws.containers import CONTAINERS
 from infra.aws.index import Index
 from infra.aws.nag import accept
 from infra.aws.network import Network
+from infra.aws.pipeline import Pipeline
 from infra.aws.stages import Stage
 
 MAX_RECEIVES = 100
@@ -30,6 +31,7 @@ class Data(Stack):
         self.archive = self._archive(stage)
         for container in CONTAINERS:
             self._repository(container.repository)
+        Pipeline(self, "Pipeline", stage)
         self.index = Index(self, "Index", stage, network, self.key, list(self.task_roles.values()))
         # No secret, since requests are signed; in the Parameter Store because the setting could hold a password.
         aws_ssm.StringParameter(

@@ -14,7 +14,14 @@ from infra.aws.stages import Stage
 
 _QUEUE_OF = {
     "api": ("sqs:SendMessage", "sqs:GetQueueAttributes"),
-    "consumer": ("sqs:ReceiveMessage", "sqs:DeleteMessage", "sqs:ChangeMessageVisibility", "sqs:GetQueueAttributes"),
+    # It sends as well: that a job has ended is an event of its tenant's log.
+    "consumer": (
+        "sqs:SendMessage",
+        "sqs:ReceiveMessage",
+        "sqs:DeleteMessage",
+        "sqs:ChangeMessageVisibility",
+        "sqs:GetQueueAttributes",
+    ),
 }
 _IN_NETWORK = "service-role/AWSLambdaVPCAccessExecutionRole"
 _DEAD = ("sqs:GetQueueUrl", "sqs:GetQueueAttributes")
@@ -68,13 +75,9 @@ def task_role(scope: Construct, stage: Stage, container: Container, key: str) ->
     allow(role, _DEAD, [arn("sqs", f"{queue}-dead")])
     allow(role, _INDEX_OF[container.name], [f"{arn('es', f'domain/{domain_name(stage)}')}/*"])
     allow(role, _ARCHIVE_OF[container.name], [f"{bucket}/archive/*"])
-    role.add_to_policy(
-        aws_iam.PolicyStatement(
-            actions=["s3:ListBucket"],
-            resources=[bucket],
-            conditions={"StringLike": {"s3:prefix": ["archive/*"]}},
-        )
-    )
+    # Of the whole bucket, which holds nothing else: who may not list is answered 403 for a file that is not there, and
+    # a condition on the prefix is not met by asking for a file.
+    allow(role, ("s3:ListBucket",), [bucket])
     allow(role, ("kms:Decrypt", "kms:GenerateDataKey"), [key])
     accept_each(
         role,

@@ -238,3 +238,10 @@ def test_every_command_is_in_the_readme() -> None:
     readme = text("README.md")
     assert {name for name in named if not re.search(rf"ocelot {name}\b", readme)} == {"dev"}
     assert "make dev" in readme
+
+
+def test_no_file_holds_both_sides_of_a_merge() -> None:
+    folders = ["api", "cli", "consumer", "core", "infra", "docs", "tests", "requirements", ".aws", ".ci", ".github"]
+    files = [path for folder in folders for path in (ROOT / folder).rglob("*")] + list(ROOT.iterdir())
+    marks = re.compile(rb"^(<{7}|>{7}) ", re.MULTILINE)
+    assert [str(path) for path in files if path.is_file() and marks.search(path.read_bytes())] == []

@@ -22,6 +22,8 @@ from cryptography.x509.oid import NameOID
 
 from core.adapters.index.client import Client
 from core.errors import Unavailable
+from core.settings import load
+from core.wiring import open_migrator
 
 KEY, SECRET, TOKEN = "AKIDEXAMPLE", "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY", "a-session"
 REGION = "eu-central-1"
@@ -167,3 +169,30 @@ def _make_certificate(key_file: Path, certificate_file: Path) -> None:
     plain = serialization.NoEncryption()
     key_file.write_bytes(key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, plain))
     certificate_file.write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
+
+
+@pytest.mark.usefixtures("credentials")
+@pytest.mark.parametrize("auth", ["sigv4", "basic"])
+async def test_a_migration_speaks_to_the_index_as_the_services_do(
+    auth: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Signed where the domain wants that, and by the same authority."""
+    key, certificate = tmp_path / "key.pem", tmp_path / "certificate.pem"
+    _make_certificate(key, certificate)
+    tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    tls.load_cert_chain(certificate, key)
+    async with domain(tls, checks=auth == "sigv4") as url:
+        for name, value in {
+            "OCELOT_QUEUE": "file",
+            "MONGODB_URL": "mongodb://127.0.0.1:9",
+            "OPENSEARCH_URL": url,
+            "OPENSEARCH_AUTH": auth,
+            "OPENSEARCH_CA_FILE": str(certificate),
+            "AWS_REGION": REGION,
+        }.items():
+            monkeypatch.setenv(name, value)
+        async with open_migrator(load()) as migrator:
+            (template,) = [step for step in migrator._steps if step.id == "index-template"]
+            assert template.is_done is not None
+            assert not await template.is_done()
+            await template.run()

@@ -206,8 +206,8 @@ _TASKS = {
         "kms:Decrypt", "kms:GenerateDataKey",
     },
     "consumer": {
-        "sqs:ReceiveMessage", "sqs:DeleteMessage", "sqs:ChangeMessageVisibility", "sqs:GetQueueAttributes",
-        "sqs:GetQueueUrl",
+        "sqs:SendMessage", "sqs:ReceiveMessage", "sqs:DeleteMessage", "sqs:ChangeMessageVisibility",
+        "sqs:GetQueueAttributes", "sqs:GetQueueUrl",
         "es:ESHttpGet", "es:ESHttpHead", "es:ESHttpPost", "es:ESHttpPut", "es:ESHttpDelete",
         "s3:GetObject", "s3:PutObject", "s3:PutObjectRetention", "s3:DeleteObject", "s3:AbortMultipartUpload",
         "s3:ListBucket",
@@ -216,7 +216,18 @@ _TASKS = {
 }  # fmt: skip
 
 
-@promise(_allow("s3:BypassGovernanceRetention"), _allow("sqs:*"), _allow("sqs:SendMessage", "arn:aws:sqs:::other"))
+def _list_a_prefix(policy: Resource) -> None:
+    for each in policy[_P]["PolicyDocument"]["Statement"]:
+        if each["Action"] == "s3:ListBucket":
+            each["Condition"] = {"StringLike": {"s3:prefix": ["archive/*"]}}
+
+
+@promise(
+    _allow("s3:BypassGovernanceRetention"),
+    _allow("sqs:*"),
+    _allow("sqs:SendMessage", "arn:aws:sqs:::other"),
+    change("IAM::Policy", _list_a_prefix),
+)
 def a_task_may_do_what_it_does_and_no_more(t: Templates) -> None:
     own = f"ocelot-{t.stage.name}"
     for name, actions in _TASKS.items():
@@ -224,6 +235,8 @@ def a_task_may_do_what_it_does_and_no_more(t: Templates) -> None:
         assert {action for each in statements for action in listed(each["Action"])} == actions
         for resource in (found for each in statements for found in listed(each["Resource"])):
             assert own in resource or resource.startswith("<Key"), resource
+        lists = [each for each in statements if listed(each["Action"]) == ["s3:ListBucket"]]
+        assert ["Condition" in each for each in lists] == [False], "a file that is not there would be a refusal"
 
 
 def _start_anything(policy: Resource) -> None:

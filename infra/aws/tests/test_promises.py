@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import pytest
 
-from infra.aws.tests import of_data, of_service
+from infra.aws.tests import of_data, of_pipeline, of_service
 from infra.aws.tests.promises import PROMISES, Plant, Promise
 from infra.aws.tests.templates import Templates
 
 assert of_data
+assert of_pipeline
 assert of_service
 
 
