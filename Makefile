@@ -106,8 +106,8 @@ sbom: $(READY) ## write the list of what a deployment imports, as CycloneDX 1.6,
 licences: $(READY) ## write docs/licences.md
 	@$(BIN)/python -m infra.supply licences
 
-coverage: $(READY) ## branch coverage of core, api and consumer; fails under 90 %
-	@$(BIN)/python -m pytest --cov --cov-report=term-missing:skip-covered --cov-fail-under=90 $(ARGS)
+coverage: $(READY) ## branch coverage of core, api and consumer by `make test`; fails under 90 %
+	@$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile $(PROOFS:%=--ignore=%) --cov --cov-report=term-missing:skip-covered --cov-fail-under=90 $(ARGS)
 
 bench: $(READY) ## measure speed and memory against the stated peers
 	@$(BIN)/python -m benchmarks $(ARGS)

@@ -1,9 +1,9 @@
 """The access audit around every route: what is done is on record before it is answered.
 
-`Audited` stands around the whole application, so a route cannot forget it. Who calls, it learns from the
-`Authenticator`, which every route asks (`seen`, `known`, `granted`); what came of it, from the answer, and from what
-readers of the log say of theirs (`counted`, `delivered`, `asked`). They reach the call under way through a context
-variable: the tasks of one request share it.
+`Audited` (in `api.auditing`) stands around the whole application, so a route cannot forget it. Who calls, the call
+learns from the `Authenticator`, which every route asks (`seen`, `known`, `granted`); what came of it, from the answer,
+and from what readers of the log say of theirs (`counted`, `delivered`, `asked`). They reach the call under way through
+a context variable: the tasks of one request share it.
 
 A call that cannot be recorded is refused (503) in a tenant whose `access_audit` is strict. What was refused itself, or
 has its start on record, is answered as it stands: nothing is released that nobody could know of.
@@ -19,16 +19,14 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import parse_qsl
 
-import msgspec
 from starlette.requests import HTTPConnection
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.types import Scope
 
 from api import PREFIX
 from api.audited import CREDENTIALS, PUBLIC, RULES, SECRET_BODIES, UNKNOWN, Rule, When
-from api.problems import problem_of, status_of
 from core import telemetry
 from core.audit import PLATFORM_TENANT, Access
-from core.errors import OcelotError, Unavailable
+from core.errors import Unavailable
 from core.event import Outcome
 from core.tenant import Claims, Tenant, TenantStatus
 
@@ -37,9 +35,8 @@ if TYPE_CHECKING:  # whose parts import this
 
 log = logging.getLogger(__name__)
 _CONVERTER: Final = re.compile(r":[a-z]+\}")
-_MAX_LISTED: Final = 4 * 1024 * 1024
 _MAX_PARAMETERS: Final = 1000
-_call: ContextVar[Call | None] = ContextVar("audited_call", default=None)
+under_way: ContextVar[Call | None] = ContextVar("audited_call", default=None)
 
 
 class Call:
@@ -156,44 +153,44 @@ class Call:
 
 def seen(claims: Claims) -> None:
     """A token's signature is good: from here on it is known who calls, whatever comes of it."""
-    if (call := _call.get()) is not None:
+    if (call := under_way.get()) is not None:
         call.claims = claims
 
 
 def known(tenant: Tenant) -> None:
     """Whose log the call concerns."""
-    if (call := _call.get()) is not None:
+    if (call := under_way.get()) is not None:
         call.tenant = tenant
 
 
 async def granted() -> None:
     """The caller may do it. A route with a start (`When.AROUND`) goes on once that is on record."""
-    if (call := _call.get()) is not None and (rule := call.rule) is not None and rule.when is When.AROUND:
+    if (call := under_way.get()) is not None and (rule := call.rule) is not None and rule.when is When.AROUND:
         await call.start()
 
 
 def counted(count: int, **more: Any) -> None:
     """The answer has so many results; `more` is told with it."""
-    if (call := _call.get()) is not None:
+    if (call := under_way.get()) is not None:
         call.count = count
         call.noted.update(more)
 
 
 def delivered(count: int) -> None:
     """So many more results are on their way."""
-    if (call := _call.get()) is not None:
+    if (call := under_way.get()) is not None:
         call.count = count + (call.count or 0)
 
 
 def asked(body: bytes) -> None:
     """What was asked for came in the body."""
-    if (call := _call.get()) is not None and call.route not in SECRET_BODIES:
+    if (call := under_way.get()) is not None and call.route not in SECRET_BODIES:
         call.body = body
 
 
 async def changing(old: Tenant, new: Tenant) -> None:
     """What is set for a tenant is about to change; raises `Unavailable` when that cannot be recorded."""
-    call = _call.get()
+    call = under_way.get()
     if call is None or (rule := call.rule) is None:
         raise Unavailable("access audit", "a change outside of a recorded call")
     await call.state.trail.change(call.access(rule, None, {}), old, new)
@@ -201,103 +198,8 @@ async def changing(old: Tenant, new: Tenant) -> None:
 
 def noted(**more: Any) -> None:
     """Something else that the event should tell, of JSON's types."""
-    if (call := _call.get()) is not None:
+    if (call := under_way.get()) is not None:
         call.noted.update(more)
-
-
-class Audited:
-    """Wraps the application. `service` has the process's state once it runs."""
-
-    def __init__(self, app: ASGIApp, service: Any) -> None:
-        self._app = app
-        self._service = service
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] not in ("http", "websocket"):
-            await self._app(scope, receive, send)
-            return
-        call = Call(scope, self._service.state.ocelot)
-        answer = _Answer(call, scope, receive, send)
-        token = _call.set(call)
-        try:
-            await self._app(scope, receive, answer.send)
-        except OcelotError as error:
-            if not answer.has_begun:
-                await call.end(status_of(error), error.code)
-            raise
-        except Exception:
-            if not answer.has_begun:
-                await call.end(503, "internal")
-            raise
-        finally:
-            if answer.has_begun or call.started is not None:  # a stream, whichever way it ended
-                await call.end(answer.status, cut_off=not answer.is_whole)
-            elif scope["type"] == "websocket" and call.claims is not None:
-                await call.end(answer.status)
-            _call.reset(token)
-
-
-class _Answer:
-    """One answer on its way: its first byte waits for the record."""
-
-    def __init__(self, call: Call, scope: Scope, receive: Receive, send: Send) -> None:
-        self._call = call
-        self._scope = scope
-        self._receive = receive
-        self._send = send
-        self._start: Message | None = None
-        self._is_dropped = False
-        self.status = 101 if scope["type"] == "websocket" else 0
-        self.has_begun = False
-        self.is_whole = False
-
-    async def send(self, message: Message) -> None:
-        kind = message["type"]
-        if kind in ("http.response.start", "websocket.http.response.start"):
-            self._start, self.status = message, message["status"]
-        elif kind in ("http.response.body", "websocket.http.response.body"):
-            await self._body(message)
-        else:
-            await self._socket(message)
-
-    async def _body(self, message: Message) -> None:
-        if self._is_dropped:
-            return
-        more = message.get("more_body", False)
-        if self._start is not None:
-            start, self._start = self._start, None
-            try:
-                await self._record(start, message, more=more)
-            except Unavailable as error:
-                self._is_dropped = True
-                self.has_begun = False
-                await problem_of(error, telemetry.request_id.get())(self._scope, self._receive, self._send)
-                if more:
-                    raise ConnectionAbortedError("not on record") from None  # the rest would be made for nobody
-                return
-            await self._send(start)
-        await self._send(message)
-        self.is_whole = not more
-
-    async def _record(self, start: Message, first: Message, *, more: bool) -> None:
-        if more:
-            self.has_begun = True
-            await self._call.start()
-            return
-        body = first.get("body", b"")
-        code = _code(body) if start["status"] >= 400 else None
-        if self._call.count is None and start["status"] < 300:
-            self._call.count = _listed(body, dict(start["headers"]))
-        await self._call.end(start["status"], code)
-
-    async def _socket(self, message: Message) -> None:
-        if message["type"] == "websocket.send" and self._call.started is not None:
-            self.has_begun = True
-        if message["type"] == "websocket.close":
-            self.is_whole = True
-            if (refused := message.get("code", 1000) - 4000) in (401, 403):
-                self.status = refused
-        await self._send(message)
 
 
 @lru_cache(maxsize=256)
@@ -323,37 +225,3 @@ def _query(scope: Scope) -> dict[str, list[str]]:
     for name, value in parse_qsl(written, keep_blank_values=True)[:_MAX_PARAMETERS]:
         found.setdefault(name, []).append(value)
     return found
-
-
-class _Problem(msgspec.Struct):
-    code: str = ""
-
-
-class _Listing(msgspec.Struct):
-    data: list[msgspec.Raw] | None = None
-    items: list[msgspec.Raw] | None = None
-
-
-_problem: Final = msgspec.json.Decoder(_Problem)
-_listing: Final = msgspec.json.Decoder(_Listing)
-
-
-def _code(body: bytes) -> str | None:
-    try:
-        return _problem.decode(body).code or None
-    except (msgspec.DecodeError, UnicodeDecodeError):
-        return None
-
-
-def _listed(body: bytes, headers: Mapping[bytes, bytes]) -> int | None:
-    """How many results a JSON answer has: those of a list, else one."""
-    if not body:
-        return None
-    if b"json" not in headers.get(b"content-type", b"") or len(body) > _MAX_LISTED:
-        return 1
-    try:
-        found = _listing.decode(body)
-    except (msgspec.DecodeError, UnicodeDecodeError):
-        return 1
-    listed = found.data if found.data is not None else found.items
-    return 1 if listed is None else len(listed)

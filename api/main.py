@@ -16,8 +16,8 @@ from starlette.responses import Response
 from starlette.types import ASGIApp
 
 from api import PREFIX
-from api.audit import Audited
 from api.audited import describe_audit
+from api.auditing import Audited
 from api.direct import Direct, Route
 from api.external import open_issuers
 from api.lifespan import lifespan_of

@@ -12,11 +12,9 @@ import logging
 import random
 import time
 import uuid
-from bisect import bisect_right
-from collections import OrderedDict, deque
+from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from itertools import accumulate
 from typing import Final
 
@@ -24,6 +22,7 @@ from core import envelope, instant, tracing
 from core.envelope import Header, Record
 from core.errors import Overloaded, Unavailable
 from core.ports import Heartbeat, Message, Queue
+from core.submission import Sealed, Segment, Submission, Waiting, fit
 
 log = logging.getLogger(__name__)
 # A tenant with this much waiting (packed) gets envelopes of its own, which SQS can then deliver fairly.
@@ -33,70 +32,6 @@ ENVELOPES_A_SEND: Final = 10
 _SEND_TIMEOUT: Final = 5.0
 _LAST_TRY: Final = 2.0
 _BACKOFF: Final = (0.05, 1.0)
-
-
-@dataclass(slots=True, eq=False)
-class _Submission:
-    """The events of one request, until each has a result."""
-
-    records: Sequence[Record]
-    ends: Sequence[int]
-    """How many raw bytes the records have up to the end of each."""
-    future: asyncio.Future[list[tuple[int, int, Exception]]]
-    expires_at: float
-    settled: Callable[[_Submission], object]
-    """Called once when each record has a result, whoever still waits for it."""
-    trace: str | None = None
-    """The request's `traceparent`."""
-    open: int = 0
-    failed: list[tuple[int, int, Exception]] = field(default_factory=list)
-
-    def settle(self, start: int, end: int, error: Exception | None) -> None:
-        if error is not None:
-            self.failed.append((start, end, error))
-        self.open -= end - start
-        if self.open == 0:
-            self.settled(self)
-            if not self.future.done():  # the client may have gone away
-                self.future.set_result(self.failed)
-
-
-@dataclass(slots=True)
-class _Segment:
-    """A run of one submission's records, `start` to `end`, of one tenant."""
-
-    submission: _Submission
-    start: int
-    end: int
-
-
-@dataclass(slots=True)
-class _Waiting:
-    """What one tenant has waiting for an envelope."""
-
-    segments: deque[_Segment] = field(default_factory=deque)
-    raw_bytes: int = 0
-
-
-@dataclass(slots=True)
-class _Sealed:
-    """An envelope on its way; its bytes never change, however often it is sent."""
-
-    sequence: int
-    message: Message
-    segments: list[_Segment]
-    raw_bytes: int
-    span: tracing.Sending | None = None
-
-    @property
-    def expires_at(self) -> float:
-        return max(segment.submission.expires_at for segment in self.segments)
-
-    def settle(self, error: Exception | None) -> None:
-        if self.span is not None:
-            self.span.end(error)
-        for segment in self.segments:
-            segment.submission.settle(segment.start, segment.end, error)
 
 
 class GroupCommit:
@@ -121,7 +56,7 @@ class GroupCommit:
         self._deadline = deadline
         self._max_pending_bytes = max_pending_bytes
         self._clock = clock
-        self._tenants: OrderedDict[str, _Waiting] = OrderedDict()
+        self._tenants: OrderedDict[str, Waiting] = OrderedDict()
         self._flights: set[asyncio.Task[None]] = set()
         self._sequence = 0
         self._voided: list[int] = []
@@ -155,7 +90,7 @@ class GroupCommit:
         if self.pending_bytes and self.pending_bytes + size > self._max_pending_bytes:
             raise Overloaded("too many events wait for the queue")
         loop = asyncio.get_running_loop()
-        submission = _Submission(
+        submission = Submission(
             records,
             ends,
             loop.create_future(),
@@ -165,8 +100,8 @@ class GroupCommit:
             len(records),
         )
         self._stamps[submission] = instant.now_us() if stamp is None else stamp
-        waiting = self._tenants.setdefault(records[0].tenant_id, _Waiting())
-        waiting.segments.append(_Segment(submission, 0, len(records)))
+        waiting = self._tenants.setdefault(records[0].tenant_id, Waiting())
+        waiting.segments.append(Segment(submission, 0, len(records)))
         waiting.raw_bytes += size
         self.pending_bytes += size
         self._pump_soon()
@@ -209,7 +144,7 @@ class GroupCommit:
     def _pump(self) -> None:
         self._pump_due = False
         while self._tenants and len(self._flights) < self._sends_in_flight:
-            batch: list[_Sealed] = []
+            batch: list[Sealed] = []
             while self._tenants and len(batch) < ENVELOPES_A_SEND:
                 if (sealed := self._seal()) is not None:
                     batch.append(sealed)
@@ -222,14 +157,14 @@ class GroupCommit:
         self._flights.discard(flight)
         self._pump()
 
-    def _seal(self) -> _Sealed | None:
+    def _seal(self) -> Sealed | None:
         """The next envelope: of the first tenant alone if it has much waiting, else of all that have little."""
         room = min(envelope.MAX_RAW_BYTES, int(envelope.TARGET_BYTES * self._ratio))
         own = OWN_ENVELOPE_BYTES * self._ratio
         first = next(iter(self._tenants))
         alone = self._tenants[first].raw_bytes >= own
         names = [first] if alone else [name for name, waiting in self._tenants.items() if waiting.raw_bytes < own]
-        segments: list[_Segment] = []
+        segments: list[Segment] = []
         taken = 0
         for name in names:
             if taken >= room:
@@ -239,7 +174,7 @@ class GroupCommit:
             return None
         return self._pack(segments, taken, first if alone else None)
 
-    def _take(self, tenant_id: str, room: int, segments: list[_Segment]) -> int:
+    def _take(self, tenant_id: str, room: int, segments: list[Segment]) -> int:
         """Move up to `room` raw bytes (one event at least) of a tenant to `segments`; how many were moved."""
         waiting = self._tenants[tenant_id]
         taken = 0
@@ -247,18 +182,18 @@ class GroupCommit:
         while waiting.segments and (taken < room):
             segment = waiting.segments.popleft()
             submission = segment.submission
-            end, size = _fit(submission.ends, segment.start, segment.end, room - taken, first=not segments)
+            end, size = fit(submission.ends, segment.start, segment.end, room - taken, first=not segments)
             if end == segment.start:
                 waiting.segments.appendleft(segment)
                 break
             waiting.raw_bytes -= size
             if end < segment.end:
-                waiting.segments.appendleft(_Segment(submission, end, segment.end))
+                waiting.segments.appendleft(Segment(submission, end, segment.end))
             if submission.expires_at < now:
                 self.pending_bytes -= size
                 submission.settle(segment.start, end, Unavailable("queue"))
                 continue
-            segments.append(_Segment(submission, segment.start, end))
+            segments.append(Segment(submission, segment.start, end))
             taken += size
         if waiting.segments:
             self._tenants.move_to_end(tenant_id)  # the others come first next time
@@ -266,7 +201,7 @@ class GroupCommit:
             del self._tenants[tenant_id]
         return taken
 
-    def _pack(self, segments: list[_Segment], raw_bytes: int, group: str | None) -> _Sealed:
+    def _pack(self, segments: list[Segment], raw_bytes: int, group: str | None) -> Sealed:
         records = [record for s in segments for record in s.submission.records[s.start : s.end]]
         events: dict[str, int] = {}
         for s in segments:
@@ -285,9 +220,9 @@ class GroupCommit:
         body = envelope.pack(header, records)
         if raw_bytes > envelope.TARGET_BYTES:  # a small envelope says little about how a full one packs
             self._ratio += (min(raw_bytes / len(body), 64.0) - self._ratio) / 4
-        return _Sealed(self._sequence, Message(body, group), segments, raw_bytes, span)
+        return Sealed(self._sequence, Message(body, group), segments, raw_bytes, span)
 
-    async def _fly(self, batch: list[_Sealed]) -> None:
+    async def _fly(self, batch: list[Sealed]) -> None:
         """Send until each envelope is taken, refused for good, or out of time; the same bytes each time."""
         delay = _BACKOFF[0]
         last_try = self._clock() + _LAST_TRY
@@ -320,12 +255,3 @@ class GroupCommit:
         except Exception as error:
             fault = error if isinstance(error, Unavailable) else Unavailable("queue")
             return [fault] * len(messages)
-
-
-def _fit(ends: Sequence[int], start: int, end: int, room: int, *, first: bool) -> tuple[int, int]:
-    """How far from `start` the records fit in `room` bytes (the first one always, if `first`), and their size."""
-    before = ends[start - 1] if start else 0
-    fitting = bisect_right(ends, before + room, start, end)
-    if first and fitting == start:
-        fitting = start + 1
-    return fitting, ends[fitting - 1] - before if fitting > start else 0

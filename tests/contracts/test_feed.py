@@ -12,7 +12,8 @@ import pytest
 from core.adapters.store import feed as feeds
 from core.adapters.store.client import Database, open_client
 from core.adapters.store.events import MongoEventStore
-from core.adapters.store.feed import MongoEventFeed, mark_of, token_of
+from core.adapters.store.feed import MongoEventFeed
+from core.adapters.store.feed_marks import mark_of, token_of
 from core.adapters.store.indexes import ensure_indexes
 from core.errors import HistoryLost, Unavailable
 from core.ports import FeedEvent, Watch

@@ -80,6 +80,18 @@ def test_drivers_are_imported_by_adapters_alone() -> None:
     assert strays == {}
 
 
+def test_no_file_holds_both_sides_of_a_merge() -> None:
+    """Any file's: those of documents stop no compiler."""
+    ends = tuple(mark * 7 + " " for mark in "<>")
+    known = {path for name in ("*.md", "*.py", "*.toml", "*.yaml", "*.yml") for path in ROOT.glob(name)}
+    known |= {path for name in ("docs", "infra", ".github", ".aws", ".ci") for path in (ROOT / name).rglob("*")}
+    known |= {*sources(*PRODUCT, "benchmarks", "tests"), ROOT / "Makefile", ROOT / ".env.example"}
+    texts = {path: path.read_bytes() for path in known if path.is_file()}
+    assert len(texts) > 300
+    broken = [path for path, text in texts.items() if any(b"\n" + end.encode() in b"\n" + text for end in ends)]
+    assert broken == []
+
+
 def test_no_gpl_server_is_ever_imported() -> None:
     gpl = {module for module, owners in packages_distributions().items() if GPL_DISTRIBUTION in map(str.lower, owners)}
     assert gpl, "the embedded store is not installed, so its modules are not known"

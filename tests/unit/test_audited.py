@@ -14,7 +14,7 @@ from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 
 from api import audit
-from api.audit import Audited
+from api.auditing import Audited
 from api.middleware import Envelope
 from api.problems import problem_of
 from core.access import Role

@@ -20,14 +20,13 @@ from collections import deque
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any, Final
 
-import bson
 from pymongo.errors import OperationFailure, PyMongoError
 
 from core.adapters.store.client import BsonMap, Database, store_calls
+from core.adapters.store.feed_marks import event_of, mark_of, token_of
 from core.adapters.store.indexes import EVENTS
 from core.adapters.store.inserts import AGAIN
 from core.errors import HistoryLost, OcelotError, Unavailable
-from core.event import KEYWORD_FIELDS
 from core.ports import FeedEvent, Reading
 from core.tenant import TenantScope
 
@@ -43,7 +42,6 @@ LATE: Final = 2.0
 """Seconds that a watch may be behind before it asks whether the server has dropped anything."""
 STRIDE: Final = 1000
 """Events that a late watch reads between two such questions."""
-_NAMED: Final = frozenset((*KEYWORD_FIELDS, "ip_address", "ip_key"))
 _LOST: Final = frozenset({
     9,  # FailedToParse: another kind of server's token
     136,  # CappedPositionLost
@@ -51,7 +49,6 @@ _LOST: Final = frozenset({
     280,  # ChangeStreamFatalError: the token's event is not there
     286,  # ChangeStreamHistoryLost
 })  # fmt: skip
-_UPPER, _LOWER, _OTHER = b"\1", b"\2", b"\0"
 
 
 class MongoEventFeed:
@@ -262,43 +259,6 @@ class _Punctuality:
         self._since = 0
         self._late = not caught_up
         self._asked = time.monotonic()
-
-
-def event_of(change: Mapping[str, Any]) -> FeedEvent:
-    """The event of an insert."""
-    document = change["fullDocument"]
-    stored = change["clusterTime"]
-    return FeedEvent(
-        id=document["_id"],
-        tenant_id=document["tenant_id"],
-        timestamp=int(document["timestamp"]),
-        received_at=int(document["received_at"]),
-        named={name: value for name, value in document.items() if name in _NAMED},
-        body=document["body"].encode(),
-        order=stored.time << 32 | stored.inc,
-        mark=mark_of(change["_id"]),
-    )
-
-
-def mark_of(token: Mapping[str, Any]) -> bytes:
-    """A resume token as bytes, half as long as its usual form of hexadecimal digits."""
-    data = token.get("_data")
-    if len(token) == 1 and isinstance(data, str):
-        for kind, cased in ((_UPPER, data.upper()), (_LOWER, data.lower())):
-            if data == cased and len(data) % 2 == 0:
-                try:
-                    return kind + bytes.fromhex(data)
-                except ValueError:
-                    break
-    return _OTHER + bson.encode(token)
-
-
-def token_of(mark: bytes) -> BsonMap:
-    """The inverse of `mark_of`."""
-    kind, rest = mark[:1], mark[1:]
-    if kind == _OTHER:
-        return dict(bson.decode(rest))
-    return {"_data": rest.hex().upper() if kind == _UPPER else rest.hex()}
 
 
 def _age(change: Mapping[str, Any]) -> float:
