@@ -94,8 +94,8 @@ attacks: $(READY) ## hostile input against the running service
 described: $(READY) ## many requests from the API's description, good and bad, every answer checked (20 minutes)
 	@$(BIN)/python -m pytest tests/attacks/test_description.py -m slow $(ARGS)
 
-mutants: $(READY) ## take each guard away in a copy of the tree, and see its test fail (docs/mutants.md)
-	@WORKERS=$(WORKERS) $(BIN)/python -m tests.mutants
+mutants: $(READY) ## take each guard away in a copy of the tree, and see its test fail (docs/mutants.md; some: ARGS=word)
+	@WORKERS=$(WORKERS) $(BIN)/python -m tests.mutants $(ARGS)
 
 audit: $(READY) sbom ## what a deployment imports (build/sbom.cdx.json, for any scanner), and bandit over the code
 	@$(BIN)/bandit -q -ll -c pyproject.toml -r api cli consumer core infra -x api/static

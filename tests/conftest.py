@@ -11,9 +11,10 @@ import pytest
 from hypothesis import settings
 
 from infra.local.servers import Server, start_index, start_store
+from tests.answers import every_answer_is_looked_at
 from tests.figures import pytest_runtest_logreport, pytest_terminal_summary
 
-__all__ = ["pytest_runtest_logreport", "pytest_terminal_summary"]
+__all__ = ["every_answer_is_looked_at", "pytest_runtest_logreport", "pytest_terminal_summary"]
 
 # No deadline: it would be a busy machine's fault. `make thorough` takes the other profile.
 # The brief one takes the same examples each time, so that a run says something of the change at hand.

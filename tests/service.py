@@ -26,6 +26,7 @@ from core.tenant import Tenant, for_system
 from core.viewers import ViewerLink, new_link_id
 from core.wiring import Backends, open_backends
 from infra.local.servers import free_port
+from tests.answers import LOOKED_AT
 
 ROOT = Path(__file__).parents[1]
 
@@ -143,7 +144,7 @@ class Client(httpx.Client):
 
     def __init__(self, url: str, token: str | None, tenant: Tenant | None = None) -> None:
         headers = {"Authorization": f"Bearer {token}"} if token else {}
-        super().__init__(base_url=f"{url}/api/v1", headers=headers, timeout=60)
+        super().__init__(base_url=f"{url}/api/v1", headers=headers, timeout=60, event_hooks=LOOKED_AT)
         self.token = token
         self.tenant = tenant
 

@@ -93,7 +93,10 @@ class Stack:
         self.children.clear()
 
     def revive(self) -> bool:
-        """Start again what has died; whether anything had. A new index is empty: the consumer fills it at its start."""
+        """Start again what has died; whether anything had. A new index is empty: the consumer fills it at its start.
+
+        What dies meanwhile is the next call's, stores before those that wait for them.
+        """
         dead = [child for child in self.children if child.server.process.poll() is not None]
         for child in dead:
             now = time.monotonic()
@@ -111,10 +114,14 @@ class Stack:
         return bool(dead)
 
     def _add(self, name: str, start: Callable[[], Server]) -> None:
-        self.children.append(Child(name, start, start()))
+        child = Child(name, start, start())
+        self.children.append(child)
+        if child.server.process.poll() is not None:
+            raise DevFailed(f"the {name} ended while starting; see {self.home / (name + '.log')}")
         self._started(self)
 
     def _service(self, name: str, health: str) -> Server:
+        """Start it and wait until it answers; it has ended again if it or one of its stores died meanwhile."""
         log = self.home / f"{name}.log"
         with log.open("ab") as out:
             process = subprocess.Popen(  # noqa: S603
@@ -129,12 +136,18 @@ class Stack:
         deadline = time.monotonic() + _READY_SECONDS
         while not _answers(health):
             if process.poll() is not None:
-                raise DevFailed(f"the {name} ended while starting; see {log}")
+                break
+            if self._store_is_gone():
+                server.kill()
+                break
             if time.monotonic() > deadline:
                 server.kill()
                 raise DevFailed(f"the {name} did not answer within {_READY_SECONDS:.0f} s; see {log}")
             time.sleep(0.05)
         return server
+
+    def _store_is_gone(self) -> bool:
+        return any(c.name in ("store", "index") and c.server.process.poll() is not None for c in self.children)
 
 
 async def _say_rebuilding(stack: Stack) -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import socket
 from dataclasses import dataclass
 
+from tests.answers import look
+
 
 @dataclass(frozen=True)
 class Answer:
@@ -38,4 +40,7 @@ def exchange(port: int, request: bytes, silence: float = 30) -> Answer:
                 got += piece
         except (TimeoutError, ConnectionError):
             pass
-    return Answer(got)
+    answer = Answer(got)
+    if answer.status:
+        look(answer.status, dict(answer.headers).get("retry-after"), answer.body, repr(request[:200]))
+    return answer

@@ -14,6 +14,24 @@ from urllib.parse import urlsplit
 CHUNK = 65_536
 
 
+async def cancel_the_rest() -> None:
+    """End every other task of this loop, and wait until each has ended: a loop that stops before destroys them."""
+    rest = asyncio.all_tasks() - {asyncio.current_task()}
+    for task in rest:
+        task.cancel()
+    await asyncio.gather(*rest, return_exceptions=True)
+
+
+async def until_one_ends(tasks: set[asyncio.Task[None]]) -> None:
+    """The others, and all of them if this is cancelled, are cancelled and have ended when it returns."""
+    try:
+        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
 class Proxy:
     """Runs in a thread of its own from the start. What it does changes at once, for open connections too."""
 
@@ -52,8 +70,10 @@ class Proxy:
 
     def stop(self) -> None:
         self._call(self._gone)
+        self._call(cancel_the_rest)
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
+        self._loop.close()
 
     def _call(self, step: Callable[..., Coroutine[Any, Any, None]], **arguments: Any) -> None:
         asyncio.run_coroutine_threadsafe(step(**arguments), self._loop).result(10)
@@ -83,13 +103,9 @@ class Proxy:
             ends.add(their_writer)
             self._writers.add(their_writer)
             ways = self._pump(reader, their_writer), self._pump(their_reader, writer, answers=True)
-            tasks = {asyncio.create_task(way) for way in ways}
-            await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
-        except OSError:
-            pass  # the server itself is gone
+            await until_one_ends({asyncio.create_task(way) for way in ways})
+        except (OSError, asyncio.CancelledError):
+            pass  # the server itself is gone, or all ends: asyncio tells loudly of a connection that was cancelled
         finally:
             self._writers -= ends
             for end in ends:

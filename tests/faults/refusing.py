@@ -17,6 +17,8 @@ from urllib.parse import urlsplit
 import bson
 from aiohttp import ClientSession, TCPConnector, web
 
+from tests.faults.proxy import cancel_the_rest, until_one_ends
+
 Reply = tuple[int, Any]
 _OP_MSG = 2013
 _HEADER = struct.Struct("<iiii")
@@ -36,8 +38,10 @@ class _Threaded:
         return asyncio.run_coroutine_threadsafe(work, self._loop).result(20)
 
     def end(self) -> None:
+        self.call(cancel_the_rest())
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
+        self._loop.close()
 
 
 class RefusingIndex(_Threaded):
@@ -127,12 +131,13 @@ class RefusingStore(_Threaded):
             asyncio.create_task(self._asked(reader, their_writer, writer, patched)),
             asyncio.create_task(self._answered(their_reader, writer, patched)),
         }
-        await asyncio.wait(ways, return_when=asyncio.FIRST_COMPLETED)
-        for way in ways:
-            way.cancel()
-        await asyncio.gather(*ways, return_exceptions=True)
-        writer.transport.abort()
-        their_writer.transport.abort()
+        try:
+            await until_one_ends(ways)
+        except asyncio.CancelledError:
+            pass  # all ends: asyncio tells loudly of a connection that was cancelled
+        finally:
+            writer.transport.abort()
+            their_writer.transport.abort()
 
     async def _asked(  # of the client, by whom the server is asked
         self,

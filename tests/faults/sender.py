@@ -16,6 +16,7 @@ import httpx
 from cli.importing.items import Item, Keys, item_of
 from cli.importing.lines import Lines
 from core import instant
+from tests.answers import LOOKED_AT
 from tests.service import Client
 
 
@@ -78,7 +79,7 @@ class Sender(threading.Thread):
 
     def run(self) -> None:
         try:
-            with httpx.Client(base_url=self._url, headers=self._headers, timeout=30) as http:
+            with httpx.Client(base_url=self._url, headers=self._headers, timeout=30, event_hooks=LOOKED_AT) as http:
                 self._send_all(http)
         except BaseException as error:
             self.failed = error

@@ -17,6 +17,7 @@ import pytest
 from pymongo import MongoClient
 
 from tests import census, figures
+from tests.answers import LOOKED_AT
 from tests.faults import stack as stacks
 from tests.faults.stack import Stack
 from tests.service import Client
@@ -51,7 +52,7 @@ class Greedy(threading.Thread):
     def run(self) -> None:
         body = json.dumps([{"action": "greedy", "message": noise(10_000)} for _ in range(20)]).encode()
         headers = {"Authorization": f"Bearer {self.token}", "Content-Type": "application/json"}
-        with httpx.Client(base_url=f"{self.url}/api/v1", headers=headers, timeout=60) as http:
+        with httpx.Client(base_url=f"{self.url}/api/v1", headers=headers, timeout=60, event_hooks=LOOKED_AT) as http:
             while not self.over.is_set():
                 began = time.monotonic()
                 answer = http.post("/logs/bulk", content=body)
@@ -107,7 +108,7 @@ def calm(url: str, client: Client, seconds: float) -> tuple[list[float], list[in
     took: list[float] = []
     statuses: list[int] = []
     until = time.monotonic() + seconds
-    with httpx.Client(headers={"Authorization": f"Bearer {client.token}"}, timeout=60) as http:
+    with httpx.Client(headers={"Authorization": f"Bearer {client.token}"}, timeout=60, event_hooks=LOOKED_AT) as http:
         while time.monotonic() < until or len(took) < 3:
             began = time.monotonic()
             statuses.append(http.post(f"{url}/api/v1/logs", json={"action": "quiet"}).status_code)

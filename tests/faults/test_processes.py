@@ -21,6 +21,7 @@ from core.tenant import for_system
 from core.wiring import Backends
 from infra.local.servers import free_port
 from tests import census, figures
+from tests.answers import LOOKED_AT
 from tests.faults import stack as stacks
 from tests.faults.stack import LEASE, Stack
 from tests.service import Client, Process
@@ -50,7 +51,7 @@ class Rolling(threading.Thread):
 
     def run(self) -> None:
         headers = {"Authorization": f"Bearer {self.token}"}
-        with httpx.Client(headers=headers, timeout=60) as http:
+        with httpx.Client(headers=headers, timeout=60, event_hooks=LOOKED_AT) as http:
             turn = 0
             while not self.over.is_set():
                 batch = [{"action": "rolled", "idempotency_key": f"k{self.keys + n}"} for n in range(10)]

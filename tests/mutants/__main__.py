@@ -1,6 +1,7 @@
 """`make mutants`: takes each guard away in a copy of the tree, and sees its test fail.
 
-`python -m tests.mutants page` writes docs/mutants.md. Exit code 1 when a test does not pass on the tree as it is, or
+`python -m tests.mutants page` writes docs/mutants.md, and other words (a guard, a suite, a test) try those alone that
+hold one of them. Exit code 1 when a test does not pass on the tree as it is, or
 passes on one without its guard.
 """
 
@@ -53,13 +54,13 @@ def _code(text: str) -> str:
     return "`" + " ".join(text.split()).replace("|", "\\|") + "`"
 
 
-def run(folder: Path, tests: list[str], log: Path) -> int:
+def run(folder: Path, tests: list[str], log: Path, timeout: float = 300) -> int:
     """pytest's exit code of the tests in a copy of the tree."""
     command = [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", "-p", "no:randomly", *tests]
     environment = {**os.environ, "PYTHONPATH": str(folder), "PYTHONDONTWRITEBYTECODE": "1"}
     with log.open("wb") as out:
         return subprocess.run(
-            command, cwd=folder, env=environment, stdout=out, stderr=out, check=False, timeout=300
+            command, cwd=folder, env=environment, stdout=out, stderr=out, check=False, timeout=timeout
         ).returncode
 
 
@@ -96,12 +97,14 @@ def _copy(to: Path) -> Path:
 def main() -> int:
     """Tries every mutant; prints each, and a table at the end."""
     started = time.monotonic()
+    words = sys.argv[1:]
+    trials = [t for t in TRIALS if not words or any(word in f"{t.suite} {t.guard} {t.test}" for word in words)]
     with tempfile.TemporaryDirectory(prefix="ocelot-mutants-") as base:
         folders: SimpleQueue[Path] = SimpleQueue()
         for n in range(WORKERS):
             folders.put(_copy(Path(base) / str(n)))
         first = folders.get()
-        if code := run(first, sorted({trial.test for trial in TRIALS}), first / "before.log"):
+        if code := run(first, sorted({trial.test for trial in trials}), first / "before.log", timeout=1800):
             print((first / "before.log").read_text()[-4000:])
             print(f"The tests do not pass on the tree as it is (pytest ended with {code})")
             return 1
@@ -118,7 +121,7 @@ def main() -> int:
             return fault
 
         with ThreadPoolExecutor(WORKERS) as pool:
-            results = list(zip(TRIALS, pool.map(attempt, TRIALS), strict=True))
+            results = list(zip(trials, pool.map(attempt, trials), strict=True))
     return _summary(results, time.monotonic() - started)
 
 

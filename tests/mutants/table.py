@@ -1,7 +1,7 @@
 """Guards of the product, how each is taken away, and the test that must then fail.
 
-The tests named are those that need no service, so that all trials end within minutes; the suites of faults, isolation
-and attacks check the same guards from outside.
+Most tests named need no service, so that their trials end within minutes. The last ones are of the suites of faults,
+isolation and attacks themselves, against the running service: a guard that is gone shows from outside too.
 """
 
 from __future__ import annotations
@@ -186,9 +186,48 @@ FAULTS: Final = (
     Trial("faults", "A dependency that hangs is not called", "core/breaker.py",
           "self._silent >= THRESHOLD:", "self._silent >= 1_000_000:",
           "tests/unit/test_breaker.py::test_after_three_deadlines_in_a_row_no_call_is_made"),
+    Trial("faults", "The file queue syncs before it says that it has", "core/adapters/queue/file_database.py",
+          'execute("PRAGMA synchronous = FULL" if full_sync else "PRAGMA synchronous = NORMAL")',
+          'execute("PRAGMA synchronous = NORMAL")',
+          "tests/contracts/test_queue_file.py::test_a_send_and_an_ack_are_synced_and_a_lease_is_not"),
     Trial("faults", "One call at a time probes", "core/breaker.py",
           "if self._state is BreakerState.PROBING or self._clock() < self._until:", "if self._clock() < self._until:",
           "tests/unit/test_breaker.py::test_one_call_at_a_time_probes"),
 )  # fmt: skip
 
-TRIALS: Final = (*ISOLATION, *ATTACKS, *FAULTS)
+_ROUTE: Final = "tests/isolation/test_tenants.py::test_a_route_tells_nothing_of_another_tenant"
+_REFUSALS: Final = "tests/faults/test_refusals.py::test_what_was_accepted_meanwhile_arrives_once_and_nothing_is_parked"
+
+FROM_OUTSIDE: Final = (
+    Trial("isolation", "A job is read within its tenant", "core/adapters/store/jobs.py",
+          'found = await self._jobs.find_one({"_id": job_id, "tenant_id": scope.tenant_id})',
+          'found = await self._jobs.find_one({"_id": job_id})',
+          f"{_ROUTE}[embedded-get /api/v1/jobs/{{job_id}}]"),
+    Trial("isolation", "A saved search is read and changed within its tenant", "core/adapters/store/searches.py",
+          'return {"_id": search_id, "tenant_id": scope.tenant_id}', 'return {"_id": search_id}',
+          "tests/isolation/test_every_parameter.py::test_nothing_of_the_other_comes_back_by_any_parameter[embedded]"),
+    Trial("isolation", "A tenant that is closed lets nobody go on", "core/tenant.py",
+          "elif tenant.status is TenantStatus.SUSPENDED:", "elif False:",
+          "tests/isolation/test_midstream.py::test_all_that_is_open_ends_with_its_tenant[embedded-suspended]"),
+    Trial("attacks", "An expired token opens no route", "api/tokens.py",
+          "if claims.expires_at <= self._clock():", "if False:",
+          "tests/attacks/test_tokens.py::test_a_bad_token_is_refused[embedded-expired]"),
+    Trial("attacks", "Every answer has the security headers", "api/middleware.py",
+          '(b"x-frame-options", b"DENY"),', "",
+          "tests/attacks/test_http.py::test_every_answer_has_the_security_headers[embedded]"),
+    Trial("attacks", "What is no number is refused before it is one", "core/query/parameters.py",
+          "    except ValueError as error:", "    except KeyError as error:",
+          "tests/attacks/test_description.py::test_every_answer_is_as_described[embedded-get /api/v1/logs]"),
+    Trial("faults", "An envelope that was not stored comes again", "consumer/loop.py",
+          "if result is None:\n                done.append", "if True:\n                done.append",
+          f"{_REFUSALS}[embedded-store has no primary]"),
+    Trial("faults", "A store that refuses is no event's fault", "core/adapters/store/inserts.py",
+          "            raise unavailable(error) from error\n    return duplicates",
+          '            outcomes[n] = Invalid("refused")\n    return duplicates',
+          f"{_REFUSALS}[embedded-store's disk is full]"),
+    Trial("faults", "A 503 says when to come again", "api/problems.py",
+          'headers["Retry-After"] = str(error.retry_after)', "pass",
+          "tests/faults/test_pressure.py::test_a_full_disk_under_the_queue_is_told_and_over_at_once[embedded]"),
+)  # fmt: skip
+
+TRIALS: Final = (*ISOLATION, *ATTACKS, *FAULTS, *FROM_OUTSIDE)

@@ -16,7 +16,7 @@ ROOT = Path(__file__).parents[2]
 
 def test_there_are_enough_and_each_once() -> None:
     assert len(TRIALS) >= 20
-    assert len({(trial.file, trial.old, trial.new) for trial in TRIALS}) == len(TRIALS)
+    assert len({(trial.file, trial.old, trial.new, trial.test) for trial in TRIALS}) == len(TRIALS)
     assert {trial.suite for trial in TRIALS} == {"faults", "isolation", "attacks"}
 
 
