@@ -62,7 +62,8 @@ KUBERNETES: Final = Target(
     path=Path("infra/k8s/base/settings.env"),
     head="# Every setting that is no secret; an overlay says what differs there. The secret `ocelot` has the rest.\n"
     "# Made by `make docs` from core/settings.py and infra/targets.py.\n",
-    differs={"OCELOT_QUEUE": "sqs", "OCELOT_HOME": HOME},
+    # The job `ocelot-migrate` does it; a pod that comes first waits for it.
+    differs={"OCELOT_QUEUE": "sqs", "OCELOT_HOME": HOME, "OCELOT_MIGRATE_ON_START": "false"},
     secrets=_secret_names(),
 )
 AWS: Final = Target(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from aws_cdk import Duration, aws_ec2, aws_ecs, aws_s3
+from aws_cdk import CfnOutput, Duration, Stack, aws_ec2, aws_ecs, aws_s3
 from aws_cdk import aws_elasticloadbalancingv2 as elb
 from constructs import Construct
 
@@ -79,4 +79,10 @@ class Balancer(Construct):
             protocol=elb.ApplicationProtocol.HTTP,
             open=False,
             default_action=elb.ListenerAction.redirect(protocol="HTTPS", port="443", permanent=True),
+        )
+        CfnOutput(
+            Stack.of(self),
+            "BalancerName",
+            value=self.balancer.load_balancer_dns_name,
+            description="What the API's name has to lead to",
         )

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
 from typing import Any, Final
 
+NAME: Final = "app.kubernetes.io/name"
 SERVICES: Final = ("ocelot-api", "ocelot-consumer")
 SECRETS: Final = {"MONGODB_URL", "OPENSEARCH_URL", "OCELOT_SIGNING_KEY"}
+MIGRATION: Final = "ocelot-migrate"
 _DRAIN_SECONDS: Final = 30
 
 
@@ -39,7 +42,7 @@ def promises(objects: Objects, catalogue: set[str]) -> Iterator[str]:
         if name in deployments:
             yield from (f"Deployment {name}: {fault}" for fault in _probes(deployments[name]))
     yield from _settings(objects, catalogue)
-    for rule in (_services, _scaling, _budgets, _network, _monitors):
+    for rule in (_migration, _services, _scaling, _budgets, _network, _monitors):
         found: Callable[[Objects], Iterator[str]] = rule
         yield from found(objects)
 
@@ -70,6 +73,8 @@ def _pod(workload: dict[str, Any], objects: Objects) -> Iterator[str]:
         for source in container.get("envFrom", []):
             if "configMapRef" in source and source["configMapRef"]["name"] not in objects.named("ConfigMap"):
                 yield f"reads {source['configMapRef']['name']}, which is not there"
+        if {"secretRef": {"name": "ocelot"}} not in container.get("envFrom", []):
+            yield "is not given the secrets"
 
 
 def _probes(deployment: dict[str, Any]) -> Iterator[str]:
@@ -80,7 +85,8 @@ def _probes(deployment: dict[str, Any]) -> Iterator[str]:
         asked = container.get(probe, {}).get("httpGet", {})
         if not asked.get("path", "").endswith(end) or asked.get("port") not in ports:
             yield f"has no {probe} that asks {end}"
-    if spec.get("terminationGracePeriodSeconds", 30) <= _DRAIN_SECONDS:
+    before = re.findall(r"sleep\((\d+)\)", str(container.get("lifecycle", {}).get("preStop", "")))
+    if spec.get("terminationGracePeriodSeconds", 30) <= _DRAIN_SECONDS + sum(map(int, before)):
         yield "is killed before it has drained"
     if "replicas" in deployment["spec"]:
         yield "says how many it is, against what scales it"
@@ -93,6 +99,22 @@ def _settings(objects: Objects, catalogue: set[str]) -> Iterator[str]:
         yield from (f"{name}: {each} is no setting" for each in sorted(config["data"].keys() - catalogue))
         yield from (f"{name}: {each} is missing" for each in sorted(catalogue - config["data"].keys() - SECRETS))
         yield from (f"{name}: {each} is a secret" for each in sorted(config["data"].keys() & SECRETS))
+
+
+def _migration(objects: Objects) -> Iterator[str]:
+    """It runs to its end before the new pods are there: what it needs is applied without them."""
+    job = objects.named("Job").get(MIGRATION)
+    if job is None:
+        yield "nothing migrates the store"
+        return
+    if job["spec"]["template"]["spec"]["containers"][0].get("args") != ["migrate"]:
+        yield f"Job {MIGRATION}: does not migrate"
+    if any(config["data"].get("OCELOT_MIGRATE_ON_START") != "false" for config in objects.of("ConfigMap")):
+        yield f"Job {MIGRATION}: the services do not wait for it"
+    for kind in ("Job", "ConfigMap", "ServiceAccount", "NetworkPolicy"):
+        for each in objects.of(kind):
+            if each["metadata"].get("labels", {}).get(NAME) in SERVICES:
+                yield f"{kind} {each['metadata']['name']}: comes with the services only, and the migration needs it"
 
 
 def _services(objects: Objects) -> Iterator[str]:
@@ -157,6 +179,9 @@ def _network(objects: Objects) -> Iterator[str]:
                 for policy in policies
             ):
                 yield f"{name}: no policy for {direction.lower()}"
+    outward = [policy for policy in policies if policy["spec"].get("egress")]
+    if not any(objects.selected("Job", policy["spec"]["podSelector"]) for policy in outward):
+        yield f"{MIGRATION}: no policy lets it reach the stores"
 
 
 def _monitors(objects: Objects) -> Iterator[str]:

@@ -12,7 +12,11 @@ FILE: Final = ".github/workflows/ci-cd.yml"
 _PINNED: Final = re.compile(r"^[\w.-]+/[\w./-]+@[0-9a-f]{40} # v\d+(\.\d+)*$")
 _RUN: Final = (
     "make lint",
+    "make site",
+    "make audit",
     "make test",
+    "make isolation",
+    "make attacks",
     "make faults",
     "make infra-check",
     "docker compose up",

@@ -111,6 +111,7 @@ def test_the_place_differs_from_the_defaults_only_where_it_must(environment: dic
     places = r"OCELOT_QUEUE|OCELOT_HOME|PORT|OCELOT_(CONSUMER_PORT|HOST|PUBLIC_URL|INDEX_\w+|REBUILD_ON_START)|\w+_URL"
     places += (
         r"|AWS_REGION|ARCHIVE_\w+|OCELOT_TRUSTED_PROXIES|OPENSEARCH_AUTH|MONGODB_URL|OCELOT_MAX_\w*IN_FLIGHT_BYTES"
+        r"|OCELOT_MIGRATE_ON_START"
     )
     defaults = {setting.name: setting.default or "" for setting in settings()}
     differs = [name for name, value in environment.items() if value != defaults[name]]
