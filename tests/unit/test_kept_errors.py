@@ -31,7 +31,7 @@ def uncollected() -> Iterator[None]:
 
 
 def left_behind(work: Callable[[], object]) -> list[str]:
-    """The functions of the core whose frames only the collector could free. (A proxy of a weak reference has no class.)"""
+    """The functions of the core whose frames only the collector could free. (A weak proxy may have no class.)"""
     before = {id(each) for each in gc.get_objects()}
     work()
     left = [each for each in gc.get_objects() if type(each) is FrameType and id(each) not in before]
