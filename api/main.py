@@ -59,7 +59,7 @@ from api.routes import (
 )
 from api.tokens import SigningKey
 from core import telemetry, tracing
-from core.errors import OcelotError
+from core.errors import OcelotError, as_value
 from core.keys import signing_key_pem
 from core.settings import BadSettings, Settings, load
 
@@ -151,7 +151,8 @@ def create_service(settings: Settings) -> FastAPI:
 
 
 async def _on_error(request: Request, error: Exception) -> Response:
-    return problem_of(error, telemetry.request_id.get())
+    # Answered, and done with: what it passed held the request's body, and held it for the collector to come.
+    return problem_of(as_value(error), telemetry.request_id.get())
 
 
 async def _on_unforeseen(request: Request, error: Exception) -> Response:

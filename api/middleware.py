@@ -18,7 +18,7 @@ from starlette.websockets import WebSocket
 from api.auth import READ, USE
 from api.problems import problem, problem_of
 from core import telemetry, tracing
-from core.errors import OcelotError
+from core.errors import OcelotError, as_value
 
 log = logging.getLogger(__name__)
 _REQUEST_ID: Final = re.compile(r"[A-Za-z0-9._:-]{1,128}")
@@ -128,7 +128,7 @@ def _answer(error: Exception, request_id: str) -> ASGIApp:
         return problem(error.status_code, code, error.detail, request_id, headers=error.headers)
     if not isinstance(error, OcelotError):
         return unforeseen(error, request_id)
-    return problem_of(error, request_id)
+    return problem_of(as_value(error), request_id)
 
 
 def unforeseen(error: Exception, request_id: str) -> Response:

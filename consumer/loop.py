@@ -12,7 +12,7 @@ from typing import Final
 from consumer.outcome import outcome_of
 from consumer.pipeline import Delivery, Pipeline
 from core import telemetry
-from core.errors import OcelotError, Unavailable
+from core.errors import OcelotError, Unavailable, as_value
 from core.ports import Lease, Queue
 
 log = logging.getLogger(__name__)
@@ -140,12 +140,12 @@ class Loop:
             log.warning("batch goes back: %s", error.message)
             if error.dependency == "store":
                 self._close()
-            return [error] * len(leases)
+            return [as_value(error)] * len(leases)
         except Exception as error:
             if len(leases) > 1:  # one bad message must not take the others back with it
                 return [result for lease in leases for result in await self._process([lease])]
             log.exception("message goes back: unforeseen error")
-            return [error]
+            return [as_value(error)]
 
     async def _give_back(self, back: Sequence[tuple[Lease, float]]) -> None:
         by_delay: dict[float, list[Lease]] = {}

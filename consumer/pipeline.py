@@ -21,7 +21,7 @@ from consumer.parked import parked, parked_row
 from consumer.reach import Reach
 from core import envelope, instant, telemetry, tracing
 from core.envelope import Header, Record
-from core.errors import Invalid, Unavailable, UndecodableEnvelope
+from core.errors import Invalid, Unavailable, UndecodableEnvelope, as_value
 from core.ports import (
     Account,
     Accounts,
@@ -126,7 +126,7 @@ class Pipeline:
                 results.append(None)
             except UndecodableEnvelope as error:
                 log.error("undecodable envelope, received %d times: %s", delivery.receives, error.message)
-                results.append(error)
+                results.append(as_value(error))
         spans = tracing.Consuming([header.trace for header in work.headers])
         with spans.step("store"):
             await self._store_rows(work)
@@ -239,7 +239,7 @@ class Pipeline:
             if self.reach.failed(tenant_id, placement, error):
                 await self._to_outbox(tenant_id, placement, documents)
             else:
-                work.waiting[tenant_id] = error
+                work.waiting[tenant_id] = as_value(error)
             return
         self.reach.answers(tenant_id, placement)
         for document, outcome in zip(documents, outcomes, strict=True):

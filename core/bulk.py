@@ -94,7 +94,10 @@ class Bulk:
         if found is not None:
             return bounded(found)
         if self.is_array or not self.body.lstrip().startswith(b"{"):
-            raise error
+            try:
+                raise error
+            finally:
+                del error  # this frame, which the error has from here on, would hold it
         return [self.body]
 
 

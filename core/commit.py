@@ -20,7 +20,7 @@ from typing import Final
 
 from core import envelope, instant, tracing
 from core.envelope import Header, Record
-from core.errors import Overloaded, Unavailable
+from core.errors import Overloaded, Unavailable, as_value
 from core.ports import Heartbeat, Message, Queue
 from core.submission import Sealed, Segment, Submission, Waiting, fit
 
@@ -253,5 +253,5 @@ class GroupCommit:
                 raise RuntimeError("a queue must give one result for each message")
             return results
         except Exception as error:
-            fault = error if isinstance(error, Unavailable) else Unavailable("queue")
+            fault = as_value(error) if isinstance(error, Unavailable) else Unavailable("queue")
             return [fault] * len(messages)

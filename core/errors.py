@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TypeVar
+
+_E = TypeVar("_E", bound=BaseException)
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +29,15 @@ class OcelotError(Exception):
         self.errors = tuple(errors)
         if code is not None:
             self.code = code
+
+
+def as_value(error: _E) -> _E:
+    """`error`, to be kept or returned: without the frames that it passed, which would keep all that they hold.
+
+    What called them is held by frames too, so that an error in any caller's hands makes a cycle of all of it.
+    """
+    error.__traceback__ = error.__context__ = error.__cause__ = None
+    return error
 
 
 class Invalid(OcelotError):

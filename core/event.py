@@ -18,7 +18,7 @@ import msgspec
 from msgspec import UNSET, Meta, Raw, UnsetType
 
 from core import instant
-from core.errors import InvalidEvent
+from core.errors import InvalidEvent, as_value
 from core.event_faults import MAX_DEPTH as MAX_DEPTH
 from core.event_faults import MAX_EVENT_BYTES as MAX_EVENT_BYTES
 from core.event_faults import in_field, no_json, too_deep, too_large, wrong_type
@@ -178,7 +178,7 @@ def _alone(event: EventInput) -> bytes | InvalidEvent:
         if may_be_over(line):
             _check_encoded(event, line)
     except InvalidEvent as error:
-        return error
+        return as_value(error)
     return line
 
 

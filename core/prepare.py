@@ -20,7 +20,7 @@ import msgspec
 from core import event, ids, instant
 from core.bulk import Bulk, bounded
 from core.envelope import Record
-from core.errors import FieldError, InvalidEvent
+from core.errors import FieldError, InvalidEvent, as_value
 from core.event import EventInput
 from core.event_faults import no_utf8, too_large
 from core.placement import place
@@ -56,7 +56,7 @@ def decoded(item: bytes, *, is_utf8: bool = True) -> Entry:
     try:
         return event.decode(item)
     except InvalidEvent as error:
-        return error
+        return as_value(error)
 
 
 def _is_utf8(item: bytes) -> bool:
@@ -132,7 +132,7 @@ def _encoded(entries: Sequence[Entry], start: int, now: int, key: str | None) ->
             own = entry.idempotency_key if key is None else _one_key(entry, key)
             timestamp = event.check(entry, now)
         except InvalidEvent as error:
-            run.faults[at] = error
+            run.faults[at] = as_value(error)
             continue
         if isinstance(own, str):
             run.keys[at] = own, timestamp if isinstance(given, str) else ""
@@ -164,7 +164,7 @@ def stamped(tenant: Tenant, run: Run, now: int, keys: dict[str, bytes]) -> Prepa
             try:
                 new_ids[n], contents[n] = _identity(tenant, lines[n], *run.keys[at], keys)
             except InvalidEvent as error:
-                faults[at] = error
+                faults[at] = as_value(error)
     tenant_id = f'","tenant_id":"{tenant.id}","timestamp":"'
     received_at = f'","received_at":"{instant.to_text(now)}","salt":"'
     heads = [

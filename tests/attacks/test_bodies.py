@@ -240,6 +240,29 @@ def test_a_bomb_goes_off_within_bounds(
     assert client.get("/logs").status_code == 200
 
 
+LEFT_BEHIND = {
+    "an event that is too large": b'{"action":"x","message":"' + b"a" * (15 * MIB) + b'"}',
+    "beside a good one": b'[{"action":"x"},{"action":"x","message":"' + b"a" * (15 * MIB) + b'"}]',
+    "no JSON": b'[{"action":"x","message":"' + b"a" * (15 * MIB) + b'"',
+    "no events": b'{"more":"' + b"a" * (15 * MIB) + b'","events":[]}',
+    "no UTF-8": b'{"action":"\xff","message":"' + b"a" * (15 * MIB) + b'"}',
+}
+
+
+@pytest.mark.parametrize("kind", LEFT_BEHIND)
+def test_refused_bodies_one_after_another_leave_nothing_behind(running: Service, client: Client, kind: str) -> None:
+    """Packed, each is a few hundred bytes."""
+    packed = zstandard.compress(LEFT_BEHIND[kind])
+    process = psutil.Process(running.api.popen.pid)
+    before = 0
+    for _ in range(24):
+        for path in ("/logs", "/logs/bulk"):
+            assert post(client, path, packed, Content_Encoding="zstd").status_code in (202, 400, 413, 422)
+        before = before or process.memory_info().rss
+    after = process.memory_info().rss
+    assert after - before < 6 * 16 * MIB, f"{(after - before) // MIB} MiB more after 24 of each"
+
+
 @pytest.mark.parametrize(
     ("body", "kind"),
     [
