@@ -14,6 +14,7 @@ from infra.aws.stages import Stage
 _MINUTE = Duration.minutes(1)
 _OVER = aws_cloudwatch.ComparisonOperator.GREATER_THAN_THRESHOLD
 _QUIET = aws_cloudwatch.TreatMissingData.NOT_BREACHING
+_ALARM = aws_cloudwatch.TreatMissingData.BREACHING
 Graphs = dict[str, list[aws_cloudwatch.IMetric]]
 """By title, what the page shows."""
 
@@ -77,7 +78,9 @@ class Alarms(Construct):
     def _of_api(self, balancer: Balancer) -> Graphs:
         own, target = balancer.balancer.metrics, balancer.target.metrics
         faults = aws_cloudwatch.MathExpression(
-            expression="IF(asked > 0, 100 * (FILL(own, 0) + FILL(theirs, 0)) / asked, 0)",
+            # What found no task to go to is answered 503 and is not among those asked.
+            expression="IF(FILL(asked, 0) + FILL(own, 0) > 0, "
+            "100 * (FILL(own, 0) + FILL(theirs, 0)) / (FILL(asked, 0) + FILL(own, 0)), 0)",
             using_metrics={
                 "own": own.http_code_elb(HttpCodeElb.ELB_5XX_COUNT, period=_MINUTE),
                 "theirs": own.http_code_target(HttpCodeTarget.TARGET_5XX_COUNT, period=_MINUTE),
@@ -88,9 +91,13 @@ class Alarms(Construct):
         )
         unhealthy = target.unhealthy_host_count(period=_MINUTE, statistic="Maximum")
         self._alarm("Faults", faults, 1, 5, "More than one answer in a hundred is a 5xx")
+        healthy = target.healthy_host_count(period=_MINUTE, statistic="Maximum")
+        low = aws_cloudwatch.ComparisonOperator.LESS_THAN_THRESHOLD
+        # Where no task is left at all, there are no figures either.
+        self._alarm("Down", healthy, 1, 2, "No task of the API is healthy: nobody is answered", how=low, without=_ALARM)
         self._alarm("Unhealthy", unhealthy, 0, 5, "A task of the API does not answer its health check")
         return {
-            "API": [faults, unhealthy, own.request_count(period=_MINUTE)],
+            "API": [faults, unhealthy, healthy, own.request_count(period=_MINUTE)],
             "API: time to answer": [
                 target.target_response_time(period=_MINUTE, statistic=statistic) for statistic in ("p50", "p99")
             ],
@@ -98,7 +105,8 @@ class Alarms(Construct):
 
     def _of_index(self, stage: Stage) -> Graphs:
         rejected = aws_cloudwatch.MathExpression(
-            expression="FILL(threads, 0) + FILL(primary, 0) + FILL(coordinating, 0) + FILL(replica, 0)",
+            # Each counts from its node's start, so what is new is the difference.
+            expression="DIFF(FILL(threads, 0) + FILL(primary, 0) + FILL(coordinating, 0) + FILL(replica, 0))",
             using_metrics={
                 "threads": self._domain("ThreadpoolWriteRejected", "Sum"),
                 "primary": self._domain("PrimaryWriteRejected", "Sum"),
@@ -139,8 +147,10 @@ class Alarms(Construct):
         meaning: str,
         *,
         how: aws_cloudwatch.ComparisonOperator = _OVER,
+        without: aws_cloudwatch.TreatMissingData = _QUIET,
     ) -> None:
-        """Rings after `minutes` on end beyond the threshold; where nobody asks, no figures are no alarm."""
+        """Rings after `minutes` on end beyond the threshold; where nobody asks, no figures are no alarm, but for
+        those that `without` any are."""
         alarm = aws_cloudwatch.Alarm(
             self,
             name,
@@ -150,7 +160,7 @@ class Alarms(Construct):
             threshold=threshold,
             evaluation_periods=minutes,
             comparison_operator=how,
-            treat_missing_data=_QUIET,
+            treat_missing_data=without,
         )
         action = aws_cloudwatch_actions.SnsAction(self.topic)
         alarm.add_alarm_action(action)
