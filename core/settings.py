@@ -2,25 +2,16 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Final, Literal, Self
-from urllib.parse import urlsplit
+from typing import Annotated, Literal, Self
 
 from pydantic import BeforeValidator, Field, FilePath, SecretStr, ValidationError, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from core.errors import OcelotError
-from core.issuers import load as load_issuers
 from core.networks import Network, network
-
-_MONGODB: Final = re.compile(
-    r"mongodb(?:\+srv)?://(?:[^@/?]+@)?(?P<hosts>(?:\[[0-9a-fA-F:.]+\]|[^:,/?@\[\]]+)(?::\d{1,5})?"
-    r"(?:,(?:\[[0-9a-fA-F:.]+\]|[^:,/?@\[\]]+)(?::\d{1,5})?)*)(?:/[^?]*)?(?:\?.*)?"
-)
-_ARCHIVE: Final = re.compile(r"file:///.+|s3://[a-z0-9][a-z0-9.-]+(?:/[A-Za-z0-9._/-]*)?")
-
+from core.settings_faults import faults
 
 StorageClass = Literal["STANDARD", "STANDARD_IA", "ONEZONE_IA", "INTELLIGENT_TIERING", "GLACIER_IR"]
 
@@ -266,36 +257,8 @@ class Settings(BaseSettings):
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
-        faults = []
-        if self.queue == "sqs" and self.sqs_queue_url is None:
-            faults.append("SQS_QUEUE_URL: is required with OCELOT_QUEUE=sqs")
-        for name, url in (
-            ("SQS_QUEUE_URL", self.sqs_queue_url),
-            ("SQS_ENDPOINT_URL", self.sqs_endpoint_url),
-            ("ARCHIVE_ENDPOINT_URL", self.archive_endpoint_url),
-            ("OTEL_EXPORTER_OTLP_ENDPOINT", self.otlp_endpoint),
-            ("OPENSEARCH_URL", self.opensearch_url.get_secret_value()),
-        ):
-            if url is not None and not _is_http(url):
-                faults.append(f"{name}: must be an http:// or https:// URL")
-        if self.opensearch_auth == "sigv4" and "@" in urlsplit(self.opensearch_url.get_secret_value()).netloc:
-            faults.append("OPENSEARCH_AUTH: sigv4 takes no user and password, and OPENSEARCH_URL holds them")
-        if self.archive_url is not None and not _ARCHIVE.fullmatch(self.archive_url):
-            faults.append("ARCHIVE_URL: must be s3://bucket/prefix or file:///folder")
-        if (self.archive_class or self.archive_lock_days) and not (self.archive_url or "").startswith("s3://"):
-            faults.append("ARCHIVE_STORAGE_CLASS, ARCHIVE_LOCK_DAYS: are for an ARCHIVE_URL of s3://")
-        if not _is_mongodb(self.mongodb_url.get_secret_value()):
-            faults.append("MONGODB_URL: must be a mongodb:// or mongodb+srv:// URL")
-        try:
-            load_issuers(self.issuers, self.issuer)
-        except ValueError as error:
-            faults.append(f"OCELOT_ISSUERS: {error}")
-        try:
-            self.proxy_networks  # noqa: B018
-        except ValueError as error:
-            faults.append(f"OCELOT_TRUSTED_PROXIES: {error}")
-        if faults:
-            raise ValueError("\n".join(faults))
+        if found := list(faults(self)):
+            raise ValueError("\n".join(found))
         return self
 
     @property
@@ -322,14 +285,3 @@ def load() -> Settings:
             message = fault["msg"].removeprefix("Value error, ")
             lines.append(f"{name}: {'is required' if fault['type'] == 'missing' else message}" if name else message)
         raise BadSettings("\n".join(lines)) from None
-
-
-def _is_mongodb(url: str) -> bool:
-    """By its form: hosts with ports after the account, whose password may hold anything but @ / ?."""
-    match = _MONGODB.fullmatch(url)
-    return match is not None and all(int(port) <= 65535 for port in re.findall(r":(\d+)(?:,|$)", match["hosts"]))
-
-
-def _is_http(url: str) -> bool:
-    parts = urlsplit(url)
-    return parts.scheme in ("http", "https") and bool(parts.hostname)

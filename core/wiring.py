@@ -89,24 +89,7 @@ async def open_backends(settings: Settings) -> AsyncIterator[Backends]:
     index need not be up.
     """
     from core.adapters.index.opensearch import open_index
-    from core.adapters.store.accounts import MongoAccounts
-    from core.adapters.store.catalogues import MongoCatalogues
     from core.adapters.store.client import open_client
-    from core.adapters.store.events import MongoEventStore
-    from core.adapters.store.feed import MongoEventFeed
-    from core.adapters.store.holds import MongoHolds
-    from core.adapters.store.jobs import MongoJobs
-    from core.adapters.store.keys import MongoKeys
-    from core.adapters.store.ledger import MongoLedger
-    from core.adapters.store.migrations import MongoMigrationRecords
-    from core.adapters.store.outbox import MongoOutbox
-    from core.adapters.store.parking import MongoParking
-    from core.adapters.store.purge import MongoPurge
-    from core.adapters.store.quarantine import MongoQuarantine
-    from core.adapters.store.segments import MongoSegments
-    from core.adapters.store.tombstones import MongoTombstones
-    from core.adapters.store.usage import MongoUsage
-    from core.adapters.store.viewers import MongoViewerLinks
 
     async with AsyncExitStack() as stack:
         client = open_client(settings.mongodb_url.get_secret_value())
@@ -125,31 +108,63 @@ async def open_backends(settings: Settings) -> AsyncIterator[Backends]:
         stack.push_async_callback(index.aclose)
         queue = _queue(settings)
         stack.push_async_callback(queue.aclose)
-        yield Backends(
-            queue=queue,
-            store=restricted(guarded(MongoEventStore(database), breakers["store"])),
-            parking=guarded(MongoParking(database), breakers["store"]),
-            quarantine=restricted(guarded(MongoQuarantine(database), breakers["store"])),
-            outbox=guarded(MongoOutbox(database), breakers["store"]),
-            ledger=guarded(MongoLedger(database), breakers["store"]),
-            accounts=restricted(guarded(MongoAccounts(database), breakers["store"])),
-            control=control,
-            index=restricted(guarded(index, breakers["index"])),
-            feed=restricted(MongoEventFeed(database)),
-            searches=restricted(guarded(searches, breakers["store"])),
-            jobs=restricted(guarded(MongoJobs(database), breakers["store"])),
-            keys=restricted(guarded(MongoKeys(database), breakers["store"])),
-            viewers=restricted(guarded(MongoViewerLinks(database), breakers["store"])),
-            holds=restricted(guarded(MongoHolds(database), breakers["store"])),
-            tombstones=guarded(MongoTombstones(database), breakers["store"]),
-            purge=restricted(guarded(MongoPurge(database), breakers["store"])),
-            usage=restricted(guarded(MongoUsage(database), breakers["store"])),
-            segments=restricted(guarded(MongoSegments(database), breakers["store"])),
-            catalogues=restricted(guarded(MongoCatalogues(database), breakers["store"])),
-            migrations=guarded(MongoMigrationRecords(database), breakers["store"]),
-            archive=_archive(settings),
-            breakers=breakers,
-        )
+        yield _behind(settings, database, breakers, control, searches, index, queue)
+
+
+def _behind(
+    settings: Settings,
+    database: Database,
+    breakers: dict[str, Breaker],
+    control: Control,
+    searches: SavedSearches,
+    index: EventIndex,
+    queue: Queue,
+) -> Backends:
+    """Every port behind its breaker, and where it has a tenant's data, behind a viewer's filter."""
+    from core.adapters.store.accounts import MongoAccounts
+    from core.adapters.store.catalogues import MongoCatalogues
+    from core.adapters.store.events import MongoEventStore
+    from core.adapters.store.feed import MongoEventFeed
+    from core.adapters.store.holds import MongoHolds
+    from core.adapters.store.jobs import MongoJobs
+    from core.adapters.store.keys import MongoKeys
+    from core.adapters.store.ledger import MongoLedger
+    from core.adapters.store.migrations import MongoMigrationRecords
+    from core.adapters.store.outbox import MongoOutbox
+    from core.adapters.store.parking import MongoParking
+    from core.adapters.store.purge import MongoPurge
+    from core.adapters.store.quarantine import MongoQuarantine
+    from core.adapters.store.segments import MongoSegments
+    from core.adapters.store.tombstones import MongoTombstones
+    from core.adapters.store.usage import MongoUsage
+    from core.adapters.store.viewers import MongoViewerLinks
+
+    store = breakers["store"]
+    return Backends(
+        queue=queue,
+        store=restricted(guarded(MongoEventStore(database), store)),
+        parking=guarded(MongoParking(database), store),
+        quarantine=restricted(guarded(MongoQuarantine(database), store)),
+        outbox=guarded(MongoOutbox(database), store),
+        ledger=guarded(MongoLedger(database), store),
+        accounts=restricted(guarded(MongoAccounts(database), store)),
+        control=control,
+        index=restricted(guarded(index, breakers["index"])),
+        feed=restricted(MongoEventFeed(database)),
+        searches=restricted(guarded(searches, store)),
+        jobs=restricted(guarded(MongoJobs(database), store)),
+        keys=restricted(guarded(MongoKeys(database), store)),
+        viewers=restricted(guarded(MongoViewerLinks(database), store)),
+        holds=restricted(guarded(MongoHolds(database), store)),
+        tombstones=guarded(MongoTombstones(database), store),
+        purge=restricted(guarded(MongoPurge(database), store)),
+        usage=restricted(guarded(MongoUsage(database), store)),
+        segments=restricted(guarded(MongoSegments(database), store)),
+        catalogues=restricted(guarded(MongoCatalogues(database), store)),
+        migrations=guarded(MongoMigrationRecords(database), store),
+        archive=_archive(settings),
+        breakers=breakers,
+    )
 
 
 class _Identity(TypedDict):

@@ -101,7 +101,7 @@ def lines(plan: Plan) -> list[Line]:
         by_gb("NAT: to MongoDB", size(WIRE), NAT_GB, f"events x {WIRE} B"),
         by_gb("archive (from the second month)", size(ARCHIVED), S3_COLD, f"events x {ARCHIVED} B"),
         by_gb("logs", max(1.0, size(LOGGED)), LOGS, f"the larger of 1 and events x {LOGGED} B"),
-        Line("alarms, dashboard, key, parameters", "10 x $0.10 + $3.00 + $1.00", 5.0),
+        Line("alarms, dashboard, key, parameters", "11 x $0.10 + $3.00 + $1.00", 5.1),
     ]  # fmt: skip
     if stage.endpoints:
         found.append(hourly("endpoints (5 in each of 3 zones)", 5 * stage.zones, "endpoint"))

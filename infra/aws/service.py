@@ -5,15 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 from aws_cdk import (
-    Aws,
     CfnParameter,
     Duration,
     RemovalPolicy,
     Stack,
-    aws_autoscaling,
-    aws_ec2,
     aws_ecs,
-    aws_iam,
     aws_logs,
 )
 from constructs import Construct
@@ -21,15 +17,13 @@ from constructs import Construct
 from infra.aws import containers
 from infra.aws.alarms import Alarms
 from infra.aws.balancer import Balancer
+from infra.aws.capacity import capacity
 from infra.aws.containers import API, CONSUMER, CONTAINERS
 from infra.aws.data import Data
-from infra.aws.nag import accept, accept_each
 from infra.aws.network import Network
 from infra.aws.scaling import scale_api, scale_consumer
 from infra.aws.stages import Stage
 from infra.aws.tasks import Task
-
-_SESSIONS = "AmazonSSMManagedInstanceCore"
 
 
 class Service(Stack):
@@ -55,7 +49,8 @@ class Service(Stack):
             allowed_pattern="arn:aws[a-z-]*:acm:.+",
         )
         self.cluster = self._cluster(network)
-        self.capacity = self._capacity(network)
+        self.capacity = capacity(self, stage, network)
+        self.cluster.add_asg_capacity_provider(self.capacity)
         self.tasks = {each.name: Task(self, each.name.title(), stage, each, data, self) for each in CONTAINERS}
         api = self._service(self.tasks[API.name], grace=Duration.seconds(120))
         consumer = self._service(self.tasks[CONSUMER.name])
@@ -91,81 +86,6 @@ class Service(Stack):
             # The consumer's scaling asks it for the number of tasks.
             container_insights_v2=aws_ecs.ContainerInsights.ENABLED,
         )
-
-    def _capacity(self, network: Network) -> aws_ecs.AsgCapacityProvider:
-        """Instances that come and go with the tasks; a container reaches none of what its instance may do."""
-        role = aws_iam.Role(
-            self,
-            "Instance",
-            role_name=f"ocelot-{self.stage.name}-instance",
-            assumed_by=aws_iam.ServicePrincipal("ec2.amazonaws.com"),
-            managed_policies=[aws_iam.ManagedPolicy.from_aws_managed_policy_name(_SESSIONS)],
-        )
-        accept_each(
-            role,
-            "AwsSolutions-IAM4",
-            (f"Policy::arn:{Aws.PARTITION}:iam::aws:policy/{_SESSIONS}",),
-            "AWS's own policy for sessions in place of SSH and its keys; it changes with AWS's agent.",
-        )
-        accept_each(
-            role,
-            "AwsSolutions-IAM5",
-            ("Action::ecs:Submit*", "Resource::*"),
-            "What the CDK grants ECS's agent on an instance: states of its own cluster's tasks, and calls that AWS "
-            "defines for no resource.",
-        )
-        user_data = aws_ec2.UserData.for_linux()
-        template = aws_ec2.LaunchTemplate(
-            self,
-            "Template",
-            launch_template_name=f"ocelot-{self.stage.name}",
-            instance_type=aws_ec2.InstanceType(self.stage.instance),
-            machine_image=aws_ecs.EcsOptimizedImage.amazon_linux2023(),
-            role=role,
-            security_group=network.instances,
-            user_data=user_data,
-            require_imdsv2=True,
-            # A bridge is one hop: the instance's credentials do not reach a container.
-            http_put_response_hop_limit=1,
-            detailed_monitoring=self.stage.protected,
-            block_devices=[
-                aws_ec2.BlockDevice(
-                    device_name="/dev/xvda",
-                    volume=aws_ec2.BlockDeviceVolume.ebs(
-                        30, encrypted=True, volume_type=aws_ec2.EbsDeviceVolumeType.GP3
-                    ),
-                )
-            ],
-        )
-        group = aws_autoscaling.AutoScalingGroup(
-            self,
-            "Instances",
-            auto_scaling_group_name=f"ocelot-{self.stage.name}",
-            vpc=network.vpc,
-            vpc_subnets=aws_ec2.SubnetSelection(subnet_type=aws_ec2.SubnetType.PRIVATE_WITH_EGRESS),
-            launch_template=template,
-            min_capacity=self.stage.instances.least,
-            max_capacity=self.stage.instances.most,
-            new_instances_protected_from_scale_in=True,
-            group_metrics=[aws_autoscaling.GroupMetrics.all()],
-        )
-        accept(
-            group,
-            "AwsSolutions-AS3",
-            "ECS's managed scaling starts and stops instances all the time; what matters of it, the tasks, has alarms.",
-        )
-        provider = aws_ecs.AsgCapacityProvider(
-            self,
-            "Capacity",
-            capacity_provider_name=f"ocelot-{self.stage.name}",
-            auto_scaling_group=group,
-            enable_managed_scaling=True,
-            enable_managed_termination_protection=True,
-            enable_managed_draining=True,
-            target_capacity_percent=90,
-        )
-        self.cluster.add_asg_capacity_provider(provider)
-        return provider
 
     def _service(self, task: Task, *, grace: Duration | None = None) -> aws_ecs.Ec2Service:
         """How many tasks it has is the scaling's alone: a number here would undo it at each deployment."""

@@ -158,6 +158,7 @@ FAULTS: Final = (
         "kubernetes", _K8S + "settings.env", "OCELOT_QUEUE=sqs\n", "OCELOT_QUEUE=sqs\nOCELOT_QEUE=sqs\n", "no setting"
     ),
     Fault("monitoring", _RULES, "== 0\n        for: 2m", "=== 0\n        for: 2m", "parse"),
+    Fault("monitoring", _RULES, ' or absent(up{job=~".*ocelot-consumer"})', "", "count(ALERTS"),
     Fault("monitoring", _RULES, "> 0.02", "> 0.2", "OcelotServerErrors"),
     Fault("monitoring", _RULES, "max(ocelot_outbox_events) > 0 and", "max(ocelot_outbox) > 0 and", "ocelot_outbox"),
     Fault("monitoring", _RULES, "labels: {severity: page}", "labels: {severity: loud}", "somebody is to be woken"),

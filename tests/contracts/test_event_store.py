@@ -5,14 +5,17 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import Callable
+from typing import Any
 
 import msgspec
 import pytest
+from pymongo.errors import NetworkTimeout
 
 from core.adapters.store.client import Database
 from core.adapters.store.events import MongoEventStore
-from core.errors import Invalid
-from core.ports import InsertOutcome, StoreRow
+from core.adapters.store.pages import Reader
+from core.errors import Invalid, Unavailable
+from core.ports import InsertOutcome, Stored, StoreRow
 from tests.contracts.stores import START, a_scope, body_of, row, rows
 
 STORED, DUPLICATE, CONFLICT = InsertOutcome.STORED, InsertOutcome.DUPLICATE, InsertOutcome.CONFLICT
@@ -161,6 +164,35 @@ async def test_the_end_of_a_scan_is_not_in_it(store: MongoEventStore) -> None:
     await store.insert([row(scope, body_of(scope.tenant_id, at=START + n)) for n in range(4)])
     got = [e.received_at async for b in store.scan(scope, start=START + 1, end=START + 3) for e in b]
     assert got == [START + 2, START + 1]
+
+
+@pytest.mark.parametrize("descending", [True, False])
+async def test_a_window_that_takes_the_server_too_long_is_asked_for_narrower(
+    store: MongoEventStore, monkeypatch: pytest.MonkeyPatch, descending: bool
+) -> None:
+    scope, read = a_scope(), Reader.read
+    moments = [START + 86_400_000_000 + n // 3 * 1000 for n in range(200)]
+    stored = [row(scope, body_of(scope.tenant_id, at=at)) for at in moments]
+    await store.insert(stored)
+    refused = 0
+
+    async def slow(self: Reader, *asked: Any) -> list[Stored]:
+        nonlocal refused
+        low, high = self.span
+        if sum(low <= at < high for at in moments) > 60:
+            refused += 1
+            raise Unavailable("store") from NetworkTimeout()
+        return await read(self, *asked)
+
+    monkeypatch.setattr(Reader, "read", slow)
+    end = START + 10 * 86_400_000_000
+    got = [e async for b in store.scan(scope, start=START, end=end, descending=descending, batch=20) for e in b]
+    expected = sorted(((r.received_at, r.id) for r in stored), reverse=descending)
+    assert [(event.received_at, event.id) for event in got] == expected
+    assert refused
+    moments += [START] * 100
+    with pytest.raises(Unavailable):  # a moment alone is no narrower
+        assert [b async for b in store.scan(scope, start=START, end=end, descending=descending, batch=20)]
 
 
 async def test_a_store_serves_many_callers_at_once(store: MongoEventStore) -> None:

@@ -84,6 +84,12 @@ def unavailable(error: Exception) -> Unavailable:
     return Unavailable("store")
 
 
+def timed_out(error: Unavailable) -> bool:
+    """Whether this, which `store_calls` made, is of a deadline: the driver's own or the server's."""
+    cause = error.__cause__
+    return isinstance(cause, PyMongoError) and cause.timeout
+
+
 def codes_of(error: Exception) -> set[int]:
     """The server's error codes in an exception, those of a batch's single writes included."""
     if isinstance(error, BulkWriteError):

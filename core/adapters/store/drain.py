@@ -11,10 +11,8 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from pymongo.errors import PyMongoError
-
 from core.adapters.store import pages
-from core.adapters.store.client import BULK_DEADLINE, BsonMap, Collection, store_calls
+from core.adapters.store.client import BULK_DEADLINE, BsonMap, Collection, store_calls, timed_out
 from core.adapters.store.windows import FIRST_SPAN
 from core.errors import Unavailable
 from core.ports import Drained, Stored
@@ -73,8 +71,7 @@ class Drain:
                     high = await self._narrowed(high)
                     (ties, cut), (window, full) = await asyncio.gather(self._ties(), self._window(high))
             except Unavailable as error:
-                cause = error.__cause__
-                if attempt + 1 == _MAX_TRIES or not (isinstance(cause, PyMongoError) and cause.timeout):
+                if attempt + 1 == _MAX_TRIES or not timed_out(error):
                     raise
                 self.span = max(1, self.span // 16)
                 continue

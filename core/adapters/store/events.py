@@ -17,7 +17,8 @@ from core.adapters.store.drain import Drain
 from core.adapters.store.indexes import EVENTS
 from core.adapters.store.inserts import insert_rows
 from core.adapters.store.queries import filter_of, range_of
-from core.adapters.store.windows import END_OF_TIME, FIRST_SPAN
+from core.adapters.store.walk import Walk
+from core.adapters.store.windows import END_OF_TIME
 from core.ports import Drained, InsertOutcome, Stored, StorePage, StoreRow
 from core.query import EventQuery, Position, Range
 from core.tenant import TenantScope
@@ -115,7 +116,7 @@ class MongoEventStore:
         reader = pages.Reader(
             self._events, {"tenant_id": scope.tenant_id}, order, span, fields=pages.BARE, made=pages.bare_of
         )
-        async for batch in self._batches(reader, _IDS):
+        async for batch in Walk(reader, _IDS, self._clock).batches():
             yield [order.position(event) for event in batch]
 
     async def scan(
@@ -123,26 +124,8 @@ class MongoEventStore:
     ) -> AsyncIterator[list[Stored]]:
         order = pages.Order("received_at", descending)
         reader = pages.Reader(self._events, {"tenant_id": scope.tenant_id}, order, (start, min(end, END_OF_TIME)))
-        async for found in self._batches(reader, batch):
+        async for found in Walk(reader, batch, self._clock).batches():
             yield found
-
-    async def _batches(self, reader: pages.Reader, batch: int) -> AsyncIterator[list[Stored]]:
-        """Each batch is a query of its own from where the last one ended: no cursor is held between them.
-
-        A window is sized by how densely the last batch lay, so that a server that scans a window scans about two
-        batches.
-        """
-        after: Position | None = None
-        span = FIRST_SPAN
-        while True:
-            with store_calls():
-                found = await reader.read(after, batch, self._clock(), span)
-            if found:
-                yield found
-            if len(found) < batch:
-                return
-            after = reader.order.position(found[-1])
-            span = max(1, 2 * abs(found[0].received_at - after.us))
 
     async def drain(
         self, scope: TenantScope, query: EventQuery, *, after: Position | None, whole: bool = False

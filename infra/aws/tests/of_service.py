@@ -243,16 +243,30 @@ _RINGS = {
     "OldestMessage": "ApproximateAgeOfOldestMessage",
     "Lag": "NumberOfMessagesDeleted",
     "Faults": "HTTPCode_Target_5XX_Count",
+    "Down": "HealthyHostCount",
     "IndexRejections": "ThreadpoolWriteRejected",
     "IndexBlocked": "ClusterIndexWritesBlocked",
     "IndexSpace": "FreeStorageSpace",
 }
 
 
+def _expression(alarm: Resource) -> Resource:
+    (found,) = [each for each in alarm[_P]["Metrics"] if "Expression" in each]
+    assert isinstance(found, dict)
+    return found
+
+
+def _ever_since(alarm: Resource) -> None:
+    found = _expression(alarm)
+    found["Expression"] = found["Expression"].removeprefix("DIFF")
+
+
 @promise(
     drop("CloudWatch::Alarm", AlarmName="ocelot-STAGE-Lag"),
     drop("CloudWatch::Alarm", "Properties.AlarmActions", AlarmName="ocelot-STAGE-DeadLetters"),
     put("CloudWatch::Alarm", "Properties.MetricName", "Other", AlarmName="ocelot-STAGE-OldestMessage"),
+    put("CloudWatch::Alarm", "Properties.TreatMissingData", "notBreaching", AlarmName="ocelot-STAGE-Down"),
+    change("CloudWatch::Alarm", _ever_since, AlarmName="ocelot-STAGE-IndexRejections"),
     put("SNS::TopicPolicy", "Properties.PolicyDocument.Statement", []),
     drop("SNS::Topic", "Properties.KmsMasterKeyId"),
     drop("CloudWatch::Dashboard"),
@@ -265,8 +279,13 @@ def somebody_is_told(t: Templates) -> None:
         assert f'"{metric}"' in json.dumps(alarm)
     for alarm in t.of("CloudWatch::Alarm"):
         assert t.plain(alarm[_P]["AlarmActions"]) == [topic]
-        assert alarm[_P]["TreatMissingData"] == "notBreaching"
+        silent = alarm[_P]["AlarmName"].endswith("-Down")
+        assert alarm[_P]["TreatMissingData"] == ("breaching" if silent else "notBreaching")
         assert len(alarm[_P]["AlarmDescription"]) > 20
+    faults = t.one("CloudWatch::Alarm", AlarmName=f"ocelot-{t.stage.name}-Faults")
+    assert "/ (FILL(asked, 0) + FILL(own, 0))" in _expression(faults)["Expression"], "503 for want of a task counts"
+    rejections = t.one("CloudWatch::Alarm", AlarmName=f"ocelot-{t.stage.name}-IndexRejections")
+    assert _expression(rejections)["Expression"].startswith("DIFF("), "the figures are sums since a node's start"
     allowed = [
         each
         for each in t.one("SNS::TopicPolicy")[_P]["PolicyDocument"]["Statement"]
