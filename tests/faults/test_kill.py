@@ -19,7 +19,7 @@ from tests.faults.stack import Stack
 SEED = int(os.environ.get("OCELOT_TEST_SEED", "20261121"))
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(900)
 @pytest.mark.parametrize("servers", stacks.SERVERS)
 def test_no_accepted_event_is_lost_or_stored_twice(
     servers: str, tmp_path: Path, request: pytest.FixtureRequest

@@ -29,7 +29,7 @@ STEPS = ("receive", "store", "index", "ack")
 LONG = {"embedded": 100_000, "live": 1_000_000}
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(900)
 @pytest.mark.parametrize("servers", stacks.SERVERS)
 def test_killed_at_each_step(servers: str, tmp_path: Path, request: pytest.FixtureRequest) -> None:
     storm(request, servers, tmp_path, events=1_500, rounds=1, bulk=10)
