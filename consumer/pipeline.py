@@ -51,6 +51,9 @@ log = logging.getLogger(__name__)
 # With osmem a bulk of 500 real events takes under a second, far from its deadline of 15.
 INDEX_BATCH: Final = 500
 INDEX_AT_ONCE: Final = 2
+WRITES_BEGIN_WITHIN: Final = 20.0
+"""Seconds from the reading of the tombstones: longer than an insert may take, shorter than a deletion waits for batches
+that began without its tombstone. A process that stood still is past it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +69,8 @@ class _Work:
     """What a batch holds, as it is sorted out."""
 
     buried: Buried
+    good_until: float
+    """On the clock: from then on nothing more is written by these tombstones."""
     headers: list[Header] = field(default_factory=list)
     rows: list[StoreRow] = field(default_factory=list)
     parked: list[Parked] = field(default_factory=list)
@@ -108,6 +113,7 @@ class Pipeline:
         self._ledger = ledger
         self._accounts = accounts
         self._tombstones = tombstones
+        self._clock = clock
         self.reach = Reach(index_patience, clock)
         self._index_slots = asyncio.Semaphore(INDEX_AT_ONCE)
 
@@ -118,7 +124,8 @@ class Pipeline:
         `Unavailable`: the index does not take the events of a tenant in it. Raises `Unavailable` when a dependency
         keeps the whole batch from going on.
         """
-        work = _Work(await self._tombstones.fresh())
+        began = self._clock()
+        work = _Work(await self._tombstones.fresh(), began + WRITES_BEGIN_WITHIN)
         results: list[Exception | None] = []
         for delivery in deliveries:
             try:
@@ -132,6 +139,8 @@ class Pipeline:
             await self._store_rows(work)
         with spans.step("index"):
             await self._index_all(work)
+        if work.parked or work.quarantined:
+            self._require_awake(work)
         if work.parked:
             await self._parking.park(work.parked)
         if work.quarantined:
@@ -186,6 +195,7 @@ class Pipeline:
     async def _store_rows(self, work: _Work) -> None:
         if not work.rows:
             return
+        self._require_awake(work)
         with telemetry.BATCH_SECONDS.labels("store").time():
             outcomes = await self._store.insert(work.rows)
         duplicates: dict[str, list[int]] = defaultdict(list)
@@ -229,13 +239,17 @@ class Pipeline:
         self, work: _Work, tenant_id: str, placement: str, documents: Sequence[IndexDocument]
     ) -> None:
         if self.reach.gives_up(tenant_id, placement):
+            self._require_awake(work)
             await self._to_outbox(tenant_id, placement, documents)
             return
         try:
             async with self._index_slots:
+                self._require_awake(work)
                 with telemetry.BATCH_SECONDS.labels("index").time():
                     outcomes = await self._index.index(for_system(tenant_id, "consume"), placement, documents)
         except Unavailable as error:
+            if error.dependency != "index":
+                raise
             if self.reach.failed(tenant_id, placement, error):
                 await self._to_outbox(tenant_id, placement, documents)
             else:
@@ -247,6 +261,14 @@ class Pipeline:
                 continue
             record = Record(tenant_id, placement, document.body)
             work.parked.append(parked(record, NOT_INDEXABLE, str(outcome), event_id=document.id))
+
+    def _require_awake(self, work: _Work) -> None:
+        """Raise when this process stood still since it read the tombstones: what was erased meanwhile would come back.
+
+        The batch comes again, to whoever has read them anew.
+        """
+        if self._clock() >= work.good_until:
+            raise Unavailable("store", "too long after the tombstones were read: the batch goes back")
 
     async def _to_outbox(self, tenant_id: str, placement: str, documents: Sequence[IndexDocument]) -> None:
         await self._outbox.add([OutboxEntry(d.id, tenant_id, placement, received_at(d.body)) for d in documents])

@@ -156,7 +156,7 @@ def test_a_cursor_is_good_for_its_tenant_and_query_alone() -> None:
 
 _parameters = st.sampled_from(["q", "from", "to", "received_from", "sort", "limit", "cursor", "id", "action", "action!",
                                "tags", "ip_address", "message", "metadata.a", "metadata.a..b", "metadata.", "!",
-                               "changed_paths", "facet.x", "user_id"]) | _text  # fmt: skip
+                               "changed_paths", "facet.x", "user_id", "", "\U0001f98a"])  # fmt: skip
 
 
 @given(st.lists(st.tuples(_parameters, _text), max_size=5))

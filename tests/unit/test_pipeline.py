@@ -368,6 +368,37 @@ async def test_what_an_erased_person_did_before_is_dropped_and_nothing_else(worl
     assert [receipt.events for receipt in world.ledger.receipts] == [{TENANT: 4, OTHER: 1}]
 
 
+@pytest.mark.parametrize("after", ["reading", "storing"])
+async def test_what_stood_still_brings_nothing_back(world: World, after: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It had read the tombstones, and one came while its process did not run; it goes on as if no time had passed."""
+    of = (world.pipeline, "_decode") if after == "reading" else (world.store, "insert")
+    right = getattr(*of)
+
+    def still() -> None:
+        world.now += 3600
+
+    async def insert(*arguments: object) -> object:
+        outcomes = await right(*arguments)
+        still()
+        return outcomes
+
+    def decode(*arguments: object) -> None:
+        right(*arguments)
+        still()
+
+    monkeypatch.setattr(*of, decode if after == "reading" else insert)
+    conflict = record(2, content=b"other", event_id=X1)
+    with pytest.raises(Unavailable):
+        await world.take(envelope(1, record(1, content=b"c", event_id=X1), conflict))
+    assert len(world.store.rows) == (after == "storing")
+    assert (world.index.documents, world.quarantine.items, world.parked(), world.ledger.receipts) == ({}, {}, [], [])
+    monkeypatch.undo()
+    # What stored it was in time, or the deletion sees it; nothing more of it comes.
+    await world.graves.put(Tombstone(TENANT, TENANT, "j", "op", AT, standing_since=AT))
+    assert await world.take(envelope(1, record(1, content=b"c", event_id=X1), conflict)) == [None]
+    assert (world.index.documents, world.quarantine.items) == ({}, {})
+
+
 async def test_a_tombstone_holds_for_every_batch_two_seconds_later(world: World) -> None:
     await world.take(envelope(1, record(1)))
     await world.graves.put(Tombstone(TENANT, TENANT, "j", "op", AT, standing_since=AT))
