@@ -23,8 +23,8 @@ from core.tenant_settings import Quotas
 from core.wiring import open_backends
 from infra.local.servers import start_index, start_store
 
-ROUNDS = 30
-REQUESTS = 800
+ROUNDS = 90
+REQUESTS = 400
 _MANY = 1 << 40
 _ALL = Quotas(_MANY, _MANY, _MANY, _MANY, _MANY, _MANY)
 _SERVE = """

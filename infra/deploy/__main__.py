@@ -40,7 +40,10 @@ def registry_of(values: Mapping[str, str]) -> str:
 
 
 def push(environment: Mapping[str, str], aws: Aws) -> None:
-    """Both images, built and tagged IMAGE_TAG on this machine, to ECR under that tag and `latest`."""
+    """Both images, built and tagged IMAGE_TAG on this machine, to ECR under that tag and `latest`.
+
+    A commit's tag is never moved there: where it is already, from an earlier try, that image is the one released.
+    """
     values = {**environment, **required(environment, "AWS_REGION", "IMAGE_TAG")}
     values.setdefault("AWS_ACCOUNT_ID", aws("sts", "get-caller-identity")["Account"])
     registry = registry_of(values)
@@ -48,11 +51,19 @@ def push(environment: Mapping[str, str], aws: Aws) -> None:
     word = _run("aws", "--region", region, "ecr", "get-login-password")
     _run("docker", "login", "--username", "AWS", "--password-stdin", registry, typed=word)
     for name in SERVICES:
-        for tag in (values["IMAGE_TAG"], "latest"):
-            image = f"{registry}/ocelot-log-{name}:{tag}"
-            _run("docker", "tag", f"ocelot-log-{name}:{values['IMAGE_TAG']}", image)
+        repository, tag = f"ocelot-log-{name}", values["IMAGE_TAG"]
+        image, latest = f"{registry}/{repository}:{tag}", f"{registry}/{repository}:latest"
+        found = aws("ecr", "batch-get-image", "--repository-name", repository, "--image-ids", f"imageTag={tag}")
+        if found["images"]:
+            _run("docker", "pull", image)
+            _say(f"{image} is there already")
+        else:
+            _run("docker", "tag", f"{repository}:{tag}", image)
             _run("docker", "push", image)
             _say(f"pushed {image}")
+        _run("docker", "tag", image, latest)
+        _run("docker", "push", latest)
+        _say(f"pushed {latest}")
 
 
 def _run(*command: str, typed: str | None = None) -> str:

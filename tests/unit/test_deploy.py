@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from infra.deploy import __main__ as command
 from infra.deploy.__main__ import main, plan_of
 from infra.deploy.aws import DeployFailed
 from infra.deploy.release import Release
@@ -208,6 +209,27 @@ def test_a_value_cannot_break_out_of_its_place(root: Path) -> None:
     container = text["containerDefinitions"][0]
     assert sorted(container) == ["environment", "image", "name"]
     assert container["environment"][0]["value"] == "a\nb\\"
+
+
+@pytest.mark.parametrize("there", [False, True])
+def test_a_commits_image_is_pushed_once_and_latest_each_time(monkeypatch: pytest.MonkeyPatch, there: bool) -> None:
+    """ECR refuses to move a commit's tag, and a second build of a commit is another image."""
+    ran: list[str] = []
+    monkeypatch.setattr(command, "_run", lambda *words, typed=None: ran.append(" ".join(words)) or "a-word")
+
+    def aws(*arguments: str) -> Any:
+        if arguments[0] == "sts":
+            return {"Account": "111122223333"}
+        assert arguments[:2] == ("ecr", "batch-get-image")
+        assert arguments[-1] == "imageTag=c0ffee"
+        return {"images": [{}] if there else [], "failures": []}
+
+    command.push(ENVIRONMENT, aws)
+    for name in ("api", "consumer"):
+        image = f"111122223333.dkr.ecr.eu-west-1.amazonaws.com/ocelot-log-{name}"
+        assert (f"docker push {image}:c0ffee" in ran) is not there
+        assert (f"docker pull {image}:c0ffee" in ran) is there
+        assert ran.index(f"docker tag {image}:c0ffee {image}:latest") < ran.index(f"docker push {image}:latest")
 
 
 def test_the_command_says_what_is_wrong_in_one_line(capsys: pytest.CaptureFixture[str]) -> None:
