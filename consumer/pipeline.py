@@ -52,8 +52,8 @@ log = logging.getLogger(__name__)
 INDEX_BATCH: Final = 500
 INDEX_AT_ONCE: Final = 2
 WRITES_BEGIN_WITHIN: Final = 20.0
-"""Seconds from the reading of the tombstones: longer than an insert may take, shorter than a deletion waits for batches
-that began without its tombstone. A process that stood still is past it."""
+"""Seconds from the reading of the tombstones, after which they are read again: longer than an insert may take, shorter
+than a deletion waits for batches that began without its tombstone. A process that stood still is past it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,7 +140,7 @@ class Pipeline:
         with spans.step("index"):
             await self._index_all(work)
         if work.parked or work.quarantined:
-            self._require_awake(work)
+            await self._still_current(work)
         if work.parked:
             await self._parking.park(work.parked)
         if work.quarantined:
@@ -195,7 +195,7 @@ class Pipeline:
     async def _store_rows(self, work: _Work) -> None:
         if not work.rows:
             return
-        self._require_awake(work)
+        await self._still_current(work)
         with telemetry.BATCH_SECONDS.labels("store").time():
             outcomes = await self._store.insert(work.rows)
         duplicates: dict[str, list[int]] = defaultdict(list)
@@ -239,12 +239,12 @@ class Pipeline:
         self, work: _Work, tenant_id: str, placement: str, documents: Sequence[IndexDocument]
     ) -> None:
         if self.reach.gives_up(tenant_id, placement):
-            self._require_awake(work)
+            await self._still_current(work)
             await self._to_outbox(tenant_id, placement, documents)
             return
         try:
             async with self._index_slots:
-                self._require_awake(work)
+                await self._still_current(work)
                 with telemetry.BATCH_SECONDS.labels("index").time():
                     outcomes = await self._index.index(for_system(tenant_id, "consume"), placement, documents)
         except Unavailable as error:
@@ -262,13 +262,16 @@ class Pipeline:
             record = Record(tenant_id, placement, document.body)
             work.parked.append(parked(record, NOT_INDEXABLE, str(outcome), event_id=document.id))
 
-    def _require_awake(self, work: _Work) -> None:
-        """Raise when this process stood still since it read the tombstones: what was erased meanwhile would come back.
+    async def _still_current(self, work: _Work) -> None:
+        """Raise when the tombstones have changed and the batch began long ago: what was erased would come back.
 
-        The batch comes again, to whoever has read them anew.
+        It took long, or this process stood still. The batch comes again, to whoever has read them anew.
         """
-        if self._clock() >= work.good_until:
-            raise Unavailable("store", "too long after the tombstones were read: the batch goes back")
+        now = self._clock()
+        if now >= work.good_until:
+            if await self._tombstones.fresh() is not work.buried:
+                raise Unavailable("store", "something was erased since the tombstones were read: the batch goes back")
+            work.good_until = now + WRITES_BEGIN_WITHIN
 
     async def _to_outbox(self, tenant_id: str, placement: str, documents: Sequence[IndexDocument]) -> None:
         await self._outbox.add([OutboxEntry(d.id, tenant_id, placement, received_at(d.body)) for d in documents])

@@ -165,7 +165,7 @@ FAULTS: Final = (
           "            except KeyError as error:\n                if (kept",
           f"{_PIPELINE}::test_only_the_event_at_fault_is_parked"),
     Trial("faults", "A consumer that stood still brings nothing back", "consumer/pipeline.py",
-          "if self._clock() >= work.good_until:", "if False:",
+          "if now >= work.good_until:", "if False:",
           f"{_PIPELINE}::test_what_stood_still_brings_nothing_back[reading]"),
     Trial("faults", "Nothing is receipted before it is parked", "consumer/pipeline.py",
           "await self._parking.park(work.parked)", "pass",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from typing import Any
 from unittest.mock import ANY
 
 import msgspec
@@ -374,8 +375,11 @@ async def test_what_stood_still_brings_nothing_back(world: World, after: str, mo
     of = (world.pipeline, "_decode") if after == "reading" else (world.store, "insert")
     right = getattr(*of)
 
+    grave = Tombstone(TENANT, TENANT, "j", "op", AT, standing_since=AT)
+
     def still() -> None:
         world.now += 3600
+        world.graves.all[grave.id] = grave
 
     async def insert(*arguments: object) -> object:
         outcomes = await right(*arguments)
@@ -394,9 +398,24 @@ async def test_what_stood_still_brings_nothing_back(world: World, after: str, mo
     assert (world.index.documents, world.quarantine.items, world.parked(), world.ledger.receipts) == ({}, {}, [], [])
     monkeypatch.undo()
     # What stored it was in time, or the deletion sees it; nothing more of it comes.
-    await world.graves.put(Tombstone(TENANT, TENANT, "j", "op", AT, standing_since=AT))
     assert await world.take(envelope(1, record(1, content=b"c", event_id=X1), conflict)) == [None]
     assert (world.index.documents, world.quarantine.items) == ({}, {})
+
+
+async def test_a_batch_that_takes_long_while_nothing_is_erased_is_not_begun_again(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Or a slow store or index would have it come back for ever."""
+    right = world.store.insert
+
+    async def insert(*arguments: Any) -> Any:
+        world.now += 25
+        return await right(*arguments)
+
+    monkeypatch.setattr(world.store, "insert", insert)
+    assert await world.take(envelope(1, record(1), record(2, tenant_id=OTHER))) == [None]
+    assert len(world.index.documents) == 2
+    assert len(world.ledger.receipts) == 1
 
 
 async def test_a_tombstone_holds_for_every_batch_two_seconds_later(world: World) -> None:
