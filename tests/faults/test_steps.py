@@ -76,7 +76,7 @@ def die(stack: Stack, **plan: object) -> None:
             [sys.executable, "-m", "tests.faults.breaking"], cwd=ROOT, env=settings, stdout=out, stderr=out
         )
     try:
-        assert process.wait(120) == -9, log.read_text()[-3000:]
+        assert process.wait(300) == -9, log.read_text()[-3000:]
     finally:
         process.kill()
 
