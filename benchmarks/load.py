@@ -10,21 +10,22 @@ import json
 import sys
 import time
 from collections import Counter
-from collections.abc import Sequence
 from pathlib import Path
 from typing import cast
 
 
 class Connection(asyncio.Protocol):
-    """Sends the load's request again and again, each after the answer to the one before."""
+    """Sends the same request again and again, each after the answer to the one before."""
 
     def __init__(self, load: Load) -> None:
         self._load = load
         self._buffer = b""
         self._sent = 0.0
+        self.closed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)
+        self._next()
 
     def data_received(self, data: bytes) -> None:
         self._buffer += data
@@ -38,74 +39,41 @@ class Connection(asyncio.Protocol):
             return
         self._buffer = b""
         self._load.answered(int(head[9:12]), time.perf_counter() - self._sent)
-        self.next()
+        self._next()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self._load.lost()
+        if not self.closed.done():
+            self.closed.set_result(None)
 
-    def next(self) -> None:
-        """Send another one, if any is left."""
-        if self._load.left > 0:
-            self._load.left -= 1
-            self._sent = time.perf_counter()
-            self._transport.write(self._load.request)
-
-    def close(self) -> None:
-        self._transport.close()
+    def _next(self) -> None:
+        if self._load.left <= 0:
+            self._transport.close()
+            return
+        self._load.left -= 1
+        self._sent = time.perf_counter()
+        self._transport.write(self._load.request)
 
 
 class Load:
-    """What connections share: the request, how many of it are left to send, and what came of them."""
-
-    def __init__(self) -> None:
-        self.request = b""
-        self.left = self._due = 0
+    def __init__(self, request: bytes, count: int) -> None:
+        self.request = request
+        self.left = count
         self.statuses: Counter[int] = Counter()
         self.times: list[float] = []
-
-    async def send(self, connections: Sequence[Connection], request: bytes, count: int) -> None:
-        """Send `count` requests and wait for their answers; raises ConnectionError when one will not come."""
-        self.request, self.left, self._due = request, count, count
-        self._done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        for connection in connections:
-            connection.next()
-        await asyncio.wait_for(self._done, 120)
 
     def answered(self, status: int, seconds: float) -> None:
         self.statuses[status] += 1
         self.times.append(seconds)
-        self._due -= 1
-        if self._due == 0:
-            self._done.set_result(None)
-
-    def lost(self) -> None:
-        if self._due:
-            self._due = 0
-            self._done.set_exception(ConnectionError("a connection was closed before its answer"))
-
-
-async def connected(load: Load, port: int, count: int) -> list[Connection]:
-    loop = asyncio.get_running_loop()
-    return [(await loop.create_connection(lambda: Connection(load), "127.0.0.1", port))[1] for _ in range(count)]
-
-
-def request_of(path: str, token: str, body: bytes, kind: str = "application/json") -> bytes:
-    head = (
-        f"POST {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nAuthorization: Bearer {token}\r\n"
-        f"Content-Type: {kind}\r\nContent-Length: {len(body)}\r\n\r\n"
-    )
-    return head.encode() + body
 
 
 async def run(port: int, request: bytes, connections: int, count: int) -> dict[str, object]:
     """Send `count` requests over `connections` connections."""
-    load = Load()
+    load = Load(request, count)
+    loop = asyncio.get_running_loop()
     started = time.perf_counter()
-    made = await connected(load, port, connections)
-    await load.send(made, request, count)
+    made = [await loop.create_connection(lambda: Connection(load), "127.0.0.1", port) for _ in range(connections)]
+    await asyncio.wait_for(asyncio.gather(*(protocol.closed for _, protocol in made)), 120)
     seconds = time.perf_counter() - started
-    for connection in made:
-        connection.close()
     times = sorted(load.times)
     return {
         "requests": len(times),
@@ -121,8 +89,12 @@ def main() -> None:
     import uvloop
 
     port, path, token, body_file, kind, connections, count = sys.argv[1:]
-    request = request_of(path, token, Path(body_file).read_bytes(), kind)
-    figures = uvloop.run(run(int(port), request, int(connections), int(count)))
+    body = Path(body_file).read_bytes()
+    head = (
+        f"POST {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nAuthorization: Bearer {token}\r\n"
+        f"Content-Type: {kind}\r\nContent-Length: {len(body)}\r\n\r\n"
+    )
+    figures = uvloop.run(run(int(port), head.encode() + body, int(connections), int(count)))
     sys.stdout.write(json.dumps(figures) + "\n")
 
 
