@@ -84,7 +84,7 @@ class Comparison:
         found: list[Position] = []
         while True:
             page = await self._index.search(self._scope, _within(start, end), after=after, limit=_PAGE, total_bound=0)
-            found += [hit.position for hit in page.hits]
+            found += page.hits
             if len(page.hits) < _PAGE:
                 break
             after = found[-1]

@@ -104,10 +104,10 @@ def _restricted_scope(arguments: Iterable[Any]) -> TenantScope | None:
         if isinstance(argument, TenantScope):
             if argument.restriction is not None:
                 return argument
-        elif isinstance(argument, Collection) and any(
-            isinstance(each, TenantScope) and each.restriction is not None for each in argument
-        ):
-            raise _refused()
+        elif isinstance(argument, Collection):
+            for each in argument:
+                if isinstance(each, TenantScope) and each.restriction is not None:
+                    raise _refused()
     return None
 
 

@@ -141,7 +141,7 @@ class Search:
         stored = await self._bodies(scope, [hit.id for hit in shown])
         return _Found(
             bodies=[stored[hit.id] for hit in shown if hit.id in stored],
-            last=shown[-1].position if shown else None,
+            last=shown[-1] if shown else None,
             more=len(hits.hits) > limit,
             total=hits.total,
             exact=hits.total_exact,

@@ -66,7 +66,7 @@ async def _count(backends: Backends, scope: TenantScope) -> Census:
         census.indexed += [hit.id for hit in page.hits]
         if len(page.hits) < _PAGE:
             return census
-        after = page.hits[-1].position
+        after = page.hits[-1]
 
 
 def settle(service: Service, clients: list[Client], timeout: float = 100) -> None:

@@ -237,7 +237,7 @@ class _Erasing:
             page = await self._backends.index.search(self._scope, self._query, after=None, limit=_BATCH, total_bound=0)
             placed: dict[str, list[str]] = defaultdict(list)
             for hit in page.hits:
-                placed[place(self._tenant.placements, hit.position.us)].append(hit.id)
+                placed[place(self._tenant.placements, hit.us)].append(hit.id)
             gone = sum([await self._backends.index.remove(self._scope, where, ids) for where, ids in placed.items()])
             removed += gone
             if len(page.hits) < _BATCH or not gone:

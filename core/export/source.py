@@ -92,10 +92,10 @@ class Source:
                 hits = page.hits[start : start + _FETCH]
                 stored = await self._store.fetch(scope, [hit.id for hit in hits])
                 events: list[Stored] = [stored[hit.id] for hit in hits if hit.id in stored]
-                yield Drained(events, hits[-1].position)
+                yield Drained(events, hits[-1])
             if len(page.hits) < _PAGE:
                 return
-            after = page.hits[-1].position
+            after = page.hits[-1]
 
 
 async def _ahead(batches: AsyncIterator[Drained]) -> AsyncGenerator[Drained, None]:

@@ -10,7 +10,7 @@ from core.ports.accounts import Account, Accounts, Tally
 from core.ports.archive import Archive
 from core.ports.control import AccessSnapshot, Control
 from core.ports.feed import EventFeed, FeedEvent, Reading, Watch
-from core.ports.index import EventIndex, Generation, Hit, HitPage, IndexDocument, IndexOutcome
+from core.ports.index import EventIndex, Generation, HitPage, IndexDocument, IndexOutcome
 from core.ports.keys import ApiKey, Keys, KeySecret
 from core.ports.ledger import Heartbeat, Hole, Ledger, Rebuilding, Receipt
 from core.ports.pending import Outbox, OutboxEntry, Parked, Parking
@@ -38,7 +38,6 @@ __all__ = [
     "FeedEvent",
     "Generation",
     "Heartbeat",
-    "Hit",
     "HitPage",
     "Hole",
     "IndexDocument",

@@ -29,16 +29,10 @@ class IndexOutcome(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Hit:
-    id: str
-    position: Position
-
-
-@dataclass(frozen=True, slots=True)
 class HitPage:
     """Hits in the query's order. `total` is exact when `total_exact`, else a lower bound."""
 
-    hits: list[Hit]
+    hits: list[Position]
     total: int
     total_exact: bool
 

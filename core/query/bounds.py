@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Final
 
 from core.errors import InvalidQuery
 from core.event import FREE_FIELDS
-from core.query.model import EXACT_FIELDS, Condition, EventQuery, Leaf, Match, Text, depth, leaves
+from core.query.model import EXACT_FIELDS, Condition, EventQuery, Match, Text, Value, depth, leaves
 from core.query.own import NOT_OWN
 from core.query.words import words_of
 
@@ -24,28 +25,31 @@ _EXACT_CLAUSES: Final = len(EXACT_FIELDS) + len(FREE_FIELDS) + 1
 
 def check(query: EventQuery) -> None:
     """Raise `InvalidQuery`, saying what to change, for a query that is larger than any store should be asked."""
-    # What is passed over unasked is nobody's condition, and the bounds are far from what the index takes.
-    found = [leaf for leaf in leaves(query.filters) if leaf != NOT_OWN]
-    conditions = [leaf for leaf in found if isinstance(leaf, Condition)]
-    if len(found) > MAX_CONDITIONS or sum(len(condition.values) for condition in conditions) > MAX_VALUES:
+    conditions = values = words = clauses = 0
+    for leaf in leaves(query.filters):
+        if isinstance(leaf, Condition):
+            if leaf == NOT_OWN:
+                continue  # passed over unasked: nobody's condition, and the bounds are far from what the index takes
+            values += len(leaf.values)
+            clauses += len(leaf.values) + (_existences(leaf.values) if leaf.is_free else 0)
+        elif isinstance(leaf, Text):
+            found, whole = words_of(leaf.text)
+            words += len(found)
+            clauses += len(found) * (1 + _EXACT_CLAUSES) + (_EXACT_CLAUSES if whole is not None else 0)
+        else:
+            clauses += 1
+        conditions += 1
+    if conditions > MAX_CONDITIONS or values > MAX_VALUES:
         raise InvalidQuery(
             f"a query may have {MAX_CONDITIONS} conditions and {MAX_VALUES} values: ask in several queries"
         )
     if query.where is not None and depth(query.where) > MAX_DEPTH:
         raise InvalidQuery(f"and, or and not may be nested {MAX_DEPTH} deep: join nested ones of the same kind")
-    texts = [leaf.text for leaf in found if isinstance(leaf, Text)]
-    if sum(len(words_of(text)[0]) for text in texts) > MAX_WORDS:
+    if words > MAX_WORDS:
         raise InvalidQuery(f"full text may have {MAX_WORDS} words: leave some out")
-    if sum(map(_clauses, found)) > MAX_CLAUSES:
+    if clauses > MAX_CLAUSES:  # what the index makes of them, rounded up
         raise InvalidQuery("too many words and conditions together: leave some out")
 
 
-def _clauses(leaf: Leaf) -> int:
-    """The clauses that the index makes of a leaf, rounded up."""
-    if isinstance(leaf, Text):
-        words, whole = words_of(leaf.text)
-        return len(words) * (1 + _EXACT_CLAUSES) + (_EXACT_CLAUSES if whole is not None else 0)
-    if isinstance(leaf, Condition):
-        existences = sum(value.match is Match.EXISTS for value in leaf.values) if leaf.is_free else 0
-        return len(leaf.values) + existences
-    return 1
+def _existences(values: Sequence[Value]) -> int:
+    return sum(value.match is Match.EXISTS for value in values)

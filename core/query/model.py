@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from enum import StrEnum
+from functools import cached_property
 from typing import Final, TypeAlias
 
 import msgspec
@@ -100,7 +101,7 @@ Leaf: TypeAlias = Condition | Text | During
 Node: TypeAlias = Condition | Text | During | And | Or | Not
 
 
-class EventQuery(msgspec.Struct, frozen=True, kw_only=True):
+class EventQuery(msgspec.Struct, frozen=True, kw_only=True, dict=True):
     """Events of one tenant (named by the scope, never here) that meet `text`, every condition, both ranges and `where`.
 
     What can be said without `where` is said without it: a store reads by the ranges and by ids among the conditions.
@@ -114,7 +115,7 @@ class EventQuery(msgspec.Struct, frozen=True, kw_only=True):
     sort: str = "timestamp"
     descending: bool = True
 
-    @property
+    @cached_property
     def filters(self) -> tuple[Node, ...]:
         """All that must hold, as one list of nodes: who walks these has answered the whole query but its order."""
         found: list[Node] = [

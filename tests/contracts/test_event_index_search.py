@@ -205,7 +205,7 @@ async def test_pages_hold_each_event_once(
     after: Position | None = None
     while page := (await shared_bench.page(query, after=after, limit=limit, bound=10)).hits:
         walked += [hit.id for hit in page]
-        after = page[-1].position
+        after = page[-1]
         assert len(walked) <= len(expected)
     assert walked == expected
 
@@ -221,7 +221,7 @@ async def test_events_that_arrive_between_pages_move_none(bench: Bench) -> None:
         if not page:
             break
         walked += [hit.id for hit in page]
-        after = page[-1].position
+        after = page[-1]
         await bench.put([stamped({"action": "b"}, tenant_id, 10 * late + d, us=NOW - late % 3) for d in (1, 2)])
     there = {document.id for document in first}
     assert sorted(event_id for event_id in walked if event_id in there) == sorted(there)
@@ -233,7 +233,7 @@ async def test_the_total_says_whether_it_is_exact(shared_bench: Bench, events: l
     assert (len(page.hits), page.total, page.total_exact) == (5, 100, False)
     page = await shared_bench.page(limit=5, bound=240)
     assert (page.total, page.total_exact) == (240, True)
-    page = await shared_bench.page(limit=5, after=page.hits[-1].position, bound=1000)
+    page = await shared_bench.page(limit=5, after=page.hits[-1], bound=1000)
     assert (page.total, page.total_exact) == (240, True)
     page = await shared_bench.page(limit=5, bound=0)
     assert (page.total, page.total_exact) == (5, False)
@@ -260,7 +260,7 @@ async def test_times_are_exact_to_the_microsecond(bench: Bench) -> None:
     documents = [stamped({"action": "a"}, bench.scope.tenant_id, n, us=us) for n, us in enumerate(moments)]
     await bench.put(documents)
     hits = (await bench.page(EventQuery(descending=False))).hits
-    assert [hit.position.us for hit in hits] == moments
+    assert [hit.us for hit in hits] == moments
     for us in moments:
         await bench.agrees(EventQuery(timestamp=Range(us, us + 1)), documents)
 

@@ -87,6 +87,9 @@ ISOLATION: Final = (
     Trial("isolation", "An event beyond a viewer's filter is not there", "core/restriction.py",
           "return stored if stored is not None and allows(scope, stored) else None", "return stored",
           "tests/unit/test_restriction.py::test_a_viewer_gets_the_events_that_match"),
+    Trial("isolation", "An answer of the index is never another request's", "core/adapters/index/wire.py",
+          "self.abort()  # a second answer: it must not become the next request's", "pass",
+          "tests/unit/test_index_wire.py::test_a_second_answer_is_nobodys"),
 )  # fmt: skip
 
 ATTACKS: Final = (

@@ -12,7 +12,6 @@ from core.event import decode_stored
 from core.ids import uuid7s
 from core.ports import (
     Account,
-    Hit,
     HitPage,
     IndexDocument,
     IndexOutcome,
@@ -168,7 +167,7 @@ class Index(Failing):
                 times = instant.from_text(event.timestamp), instant.from_text(event.received_at)
                 events.append(Stored(event_id, "", *times, b"", body))
         page = ordered(events, query, after)[:limit]
-        hits = [Hit(event.id, Position(getattr(event, query.sort), event.id)) for event in page]
+        hits = [Position(getattr(event, query.sort), event.id) for event in page]
         exact = len(events) <= total_bound
         return HitPage(hits, min(len(events), total_bound), exact)
 

@@ -13,7 +13,7 @@ from core.comparison import Comparison
 from core.completeness import MAX_NAMED, Completeness, Report, State, intervals_of
 from core.errors import InvalidQuery, Unavailable, UnboundedQuery
 from core.gaps import Gap, Gaps, Span
-from core.ports import Account, Hit, HitPage, Hole, Rebuilding, Tally
+from core.ports import Account, HitPage, Hole, Rebuilding, Tally
 from core.ports.accounts import SECOND
 from core.query import EventQuery, Position
 from core.stats import Ask, Figures, OverFigure, Rest
@@ -98,7 +98,7 @@ class World:
         assert bounds.end is not None
         all_ = sorted((at, id_) for id_, at in self.indexed.items() if bounds.start <= at < bounds.end)
         found = [each for each in all_ if after is None or each > (after.us, after.id)]
-        return HitPage([Hit(id_, Position(at, id_)) for at, id_ in found[:limit]], len(all_), True)
+        return HitPage([Position(at, id_) for at, id_ in found[:limit]], len(all_), True)
 
     async def aggregate(self, scope: TenantScope, query: EventQuery, ask: Ask) -> Figures:
         assert ask.over is not None

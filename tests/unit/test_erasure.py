@@ -33,7 +33,7 @@ from core.archiving.files import SegmentFiles
 from core.holds import Hold
 from core.ids import uuid7s
 from core.jobs import ERASURE, EXPORT, REINDEX, Job, JobState
-from core.ports import Depth, Heartbeat, Hit, HitPage, OutboxEntry, Parked, Stored
+from core.ports import Depth, Heartbeat, HitPage, OutboxEntry, Parked, Stored
 from core.ports.quarantine import Form, Kept, Quarantined
 from core.query import Condition, EventQuery, Position, Value
 from core.segments import SegmentState
@@ -59,7 +59,7 @@ class Index:
     async def search(
         self, scope: TenantScope, query: EventQuery, *, after: Position | None, limit: int, total_bound: int
     ) -> HitPage:
-        hits = [Hit(id_, Position(at, id_)) for id_, (at, user) in self.held.items() if user == "ana" and at < BEFORE]
+        hits = [Position(at, id_) for id_, (at, user) in self.held.items() if user == "ana" and at < BEFORE]
         return HitPage(hits[:limit], len(hits), total_exact=True)
 
     async def remove(self, scope: TenantScope, placement: str, ids: list[str]) -> int:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import msgspec
-from opensearchpy import AsyncHttpConnection, AsyncOpenSearch
+from opensearchpy import AsyncOpenSearch
 from opensearchpy.exceptions import ConnectionError as NotConnected
 from opensearchpy.exceptions import ConnectionTimeout, OpenSearchException, TransportError
 from opensearchpy.serializer import JSONSerializer
@@ -17,6 +17,7 @@ from opensearchpy.serializer import JSONSerializer
 from core.adapters.index.bulk import Cause
 from core.adapters.index.signing import Signature
 from core.adapters.index.verdict import Verdict, verdict
+from core.adapters.index.wire import WireConnection
 from core.errors import Blocked, TimedOut, Unavailable
 
 DEADLINE: Final = 5.0
@@ -56,7 +57,8 @@ class Client:
         self._signature = None if sign_for is None else Signature(sign_for, deadline)
         self._driver = AsyncOpenSearch(
             hosts=[url],
-            **self._signing(),
+            connection_class=WireConnection,
+            http_auth=self._signature,
             ca_certs=None if ca_file is None else str(ca_file),
             serializer=_Verbatim(),
             max_retries=0,
@@ -67,12 +69,6 @@ class Client:
             maxsize=CONNECTIONS,
             # gzip of a bulk takes 18 us of CPU an event of 1.5 KB, as much again as the rest of the sending.
             http_compress=False,
-        )
-
-    def _signing(self) -> dict[str, Any]:
-        # The driver's usual connection takes a user and a password alone.
-        return (
-            {} if self._signature is None else {"http_auth": self._signature, "connection_class": AsyncHttpConnection}
         )
 
     async def call(

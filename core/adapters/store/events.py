@@ -11,7 +11,7 @@ import msgspec
 
 from core import instant
 from core.adapters.store import pages
-from core.adapters.store.client import BULK_DEADLINE, BsonMap, Database, ping, store_calls
+from core.adapters.store.client import BULK_DEADLINE, BsonMap, Database, listed, ping, store_calls
 from core.adapters.store.client import chunks as chunks_of
 from core.adapters.store.drain import Drain
 from core.adapters.store.indexes import EVENTS
@@ -65,7 +65,7 @@ class MongoEventStore:
         async def some(chunk: Sequence[str]) -> list[BsonMap]:
             # `_id` first: see `queries.filter_of`.
             asked = {"_id": {"$in": list(chunk)}, "tenant_id": scope.tenant_id}
-            return await self._events.find(asked, fields).to_list(None)
+            return await listed(self._events, asked, fields)
 
         found: list[BsonMap] = []
         with store_calls():
