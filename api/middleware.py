@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import logging
+import os
 import re
 import time
-import uuid
 from functools import lru_cache
 from typing import Final
 
@@ -29,6 +29,7 @@ _HEADERS: Final = (
     (b"cache-control", b"no-store"),
     (b"strict-transport-security", b"max-age=31536000; includeSubDomains"),
 )
+_NAMES: Final = frozenset(name for name, _ in _HEADERS)
 _CODES: Final = {404: "not_found", 405: "method_not_allowed"}
 
 
@@ -56,7 +57,7 @@ class Envelope:
                 status = message["status"]
                 headers = message["headers"]
                 present = {name for name, _ in headers}
-                headers.extend(h for h in _HEADERS if h[0] not in present)
+                headers += _HEADERS if present.isdisjoint(_NAMES) else [h for h in _HEADERS if h[0] not in present]
                 headers.append((b"x-request-id", request_id.encode()))
                 if (use := scope.get(USE)) is not None:
                     headers += use.fields()
@@ -148,4 +149,4 @@ def _ids(scope: Scope) -> tuple[str, str | None]:
         elif name == b"traceparent":
             text = value.decode("latin-1")
             parent = text if tracing.trace_id_of(text) else None
-    return request_id or uuid.uuid4().hex, parent
+    return request_id or os.urandom(16).hex(), parent

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from dataclasses import replace
 from typing import Any, Final
+from urllib.parse import parse_qsl
 
 import msgspec
 from starlette.requests import Request
@@ -19,6 +20,7 @@ from core.search import Answer, Watermark
 
 # A page of 1,000 large events is thinned in steps, between which others are served.
 _STEP_BYTES: Final = 256 * 1024
+_PARAMETERS: Final = "ocelot.parameters"
 _encode: Final = msgspec.json.Encoder().encode
 FOUND: Final[dict[str, Any]] = {
     "data": [example_of(EventOut)],
@@ -40,12 +42,21 @@ async def paged(answer: Answer, projection: Projection | None) -> Response:
 
 def parameters_of(request: Request) -> list[tuple[str, str]]:
     """The URL's parameters that say what is asked, without what the answer is to look like."""
-    return [(name, value) for name, value in request.query_params.multi_items() if name != "fields"]
+    return [(name, value) for name, value in _written(request) if name != "fields"]
 
 
 def projection_of(request: Request) -> Projection | None:
-    written = request.query_params.getlist("fields")
+    written = [value for name, value in _written(request) if name == "fields"]
     return Projection.parse(written) if written else None
+
+
+def _written(request: Request) -> list[tuple[str, str]]:
+    """The URL's parameters in their order, read once a request; the framework makes two tables of them as well."""
+    found: list[tuple[str, str]] | None = request.scope.get(_PARAMETERS)
+    if found is None:
+        text = request.scope["query_string"].decode("latin-1")
+        found = request.scope[_PARAMETERS] = parse_qsl(text, keep_blank_values=True)
+    return found
 
 
 def watermark_json(mark: Watermark) -> dict[str, Any]:

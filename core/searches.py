@@ -73,7 +73,7 @@ def page_of(search: SavedSearch, paging: Sequence[tuple[str, str]], now: int) ->
             raise InvalidQuery(f"{name} {message}", errors=[FieldError(("query", name), message, "unknown_parameter")])
     asked = parse(paging, now)
     page = _page(strict_json.read(search.query.encode()), now)
-    return replace(page, limit=asked.limit, cursor=asked.cursor, cursor_place=asked.cursor_place)
+    return msgspec.structs.replace(page, limit=asked.limit, cursor=asked.cursor, cursor_place=asked.cursor_place)
 
 
 class Searches:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import AsyncGenerator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, Final
 
 import msgspec
@@ -132,7 +132,7 @@ async def _asked(state: State, request: Request, access: Access, form: Format, a
             raise fault(name, f"is no parameter of an export: {_REFUSED[name]}", "unknown_parameter")
     page = query.parse([(k, v) for k, v in parameters if k not in _OWN], asked_at)
     # Of its own kind: a page's cursor is no export's.
-    page = replace(page, fingerprint=query.fingerprint(["export", page.fingerprint.hex()]))
+    page = msgspec.structs.replace(page, fingerprint=query.fingerprint(["export", page.fingerprint.hex()]))
     after = request.query_params.getlist("after")
     if page.cursor is None:
         if after:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
-from dataclasses import dataclass, replace
 from typing import Any, Final
 
 import msgspec
+from msgspec.structs import replace
 
 from core.query.model import EventQuery
 
@@ -15,8 +15,7 @@ DEFAULT_LIMIT: Final = 50
 MAX_LIMIT: Final = 1000
 
 
-@dataclass(frozen=True, slots=True)
-class Page:
+class Page(msgspec.Struct, frozen=True):
     """A parsed request for one page. `fingerprint` names the query as written, relative times unresolved."""
 
     query: EventQuery

@@ -83,7 +83,7 @@ def test_as_many_words_as_may_be() -> None:
 def test_a_position_survives_the_index(us: int, event_id: str) -> None:
     nanoseconds, same = dsl.search_after(Position(us, event_id))
     assert isinstance(nanoseconds, int)
-    assert dsl.position_of((nanoseconds, str(same))) == Position(us, event_id)
+    assert dsl.positions_of([(nanoseconds, str(same))]) == [Position(us, event_id)]
 
 
 @pytest.mark.parametrize("bounds", [Range(dsl.MAX_US), Range(None, 0), Range(5, -1)])

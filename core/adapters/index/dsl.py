@@ -10,6 +10,7 @@ A `flat_object` keeps `path=value` as one term, so a key with `=` in it (`{"a=b"
 from __future__ import annotations
 
 import ipaddress
+from collections.abc import Iterable
 from typing import Any, Final
 
 from core import instant
@@ -68,9 +69,9 @@ def search_after(position: Position) -> list[int | str]:
     return [position.us * 1000, position.id]
 
 
-def position_of(sort: tuple[int, str]) -> Position:
-    """The inverse of `search_after`."""
-    return Position(sort[0] // 1000, sort[1])
+def positions_of(sorts: Iterable[tuple[int, str]]) -> list[Position]:
+    """The inverse of `search_after`, of all hits of a page."""
+    return [Position(nanoseconds // 1000, event_id) for nanoseconds, event_id in sorts]
 
 
 def _signed(node: Node) -> tuple[bool, Clause]:

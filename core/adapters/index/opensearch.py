@@ -275,7 +275,7 @@ def _given_up(last: Verdict) -> Invalid:
 
 def _page(text: str, after: Position | None, limit: int) -> HitPage:
     found = answers.whole(text)
-    hits = [dsl.position_of(hit.sort) for hit in found.hits.hits]
+    hits = dsl.positions_of([hit.sort for hit in found.hits.hits])
     total = found.hits.total
     if total is None:
         return HitPage(hits, len(hits), total_exact=after is None and len(hits) < limit)

@@ -90,7 +90,7 @@ class WireConnection(AIOHttpConnection):
             fields = {name.lower(): value for name, value in signed.items()}
         fields["content-length"] = str(len(body))
         lines = [f"{method} {target} HTTP/1.1", *[f"{name}: {value}" for name, value in fields.items()]]
-        if any(not line.isprintable() for line in lines) or " " in target:
+        if not "".join(lines).isprintable() or " " in target:
             raise ValueError("a request's line or header has a character that would end it")
         return "\r\n".join((*lines, "\r\n")).encode("ascii"), body
 
