@@ -23,7 +23,7 @@ from tests.conftest import LOGS
 from tests.service import ROOT, Client, Service
 
 # osmem takes some 600 of these a second: of the large files the short form loads the beginnings.
-BEGINNING: Final = {"cloudtrail": 1_000, "windows": 400, "windows_large": 400}
+BEGINNING: Final = {"cloudtrail": 600, "windows": 250, "windows_large": 250}
 EVERY: Final = 50
 
 # Processes start and stop many times: on a loaded machine that takes its time.
