@@ -93,6 +93,8 @@ class Reindex:
         rebuild = _Rebuild(self, work, await self._store.count(work.scope))
         for placement in placements_within(tenant.placements, start, end) if start < end else []:
             await rebuild.placement(placement)
+        # Whoever asked for the job may have marked the tenant before, and there may have been nothing to rebuild.
+        await self._ledger.set_rebuilding(work.job.tenant_id, False)
         await self._ledger.set_rebuilding_beside(work.job.tenant_id, None)
         counts = rebuild.state.counts
         return {

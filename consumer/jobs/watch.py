@@ -9,13 +9,14 @@ from typing import Final
 from core import instant
 from core.errors import Overloaded
 from core.ids import uuid7s
-from core.jobs import REINDEX, Job, Jobs
+from core.jobs import REINDEX, RETENTION, Job, Jobs
 from core.placement import placements_within, span_of
 from core.ports import Control, EventIndex, EventStore, Ledger
 from core.tenant import Tenant, TenantScope, TenantStatus, for_system
 
 log = logging.getLogger(__name__)
 _DAY: Final = 86_400_000_000
+_NEWEST: Final = 10
 ASKED_BY: Final = "system:index-watch"
 
 
@@ -24,10 +25,10 @@ class IndexWatch:
 
     One that was there and is gone, or is another's of the same name (the next event makes it anew, with that event
     alone), has lost its events, if the store has any of its time: the tenant is marked, so that the store answers what
-    it can, and a job rebuilds the index from the store. What a rebuild or retention of Ocelot's own has put in its
-    place has another name, or nothing in the store. Of what was deleted while nobody looked, the first two looks tell:
-    an index that is missing in both, of a time of which the store has events. `keep` is for how many seconds an ended
-    job is kept.
+    it can, and a job rebuilds the index from the store. What a rebuild of Ocelot's own has put in its place has another
+    name; what retention has dropped has nothing in the store once that has ended. Of what was deleted while nobody
+    looked, the first two looks tell: an index that is missing in both, of a time of which the store has events. `keep`
+    is for how many seconds an ended job is kept.
     """
 
     def __init__(
@@ -75,7 +76,7 @@ class IndexWatch:
             gone = {p for p, was in known.items() if p not in live or _is_another(was, live[p])}
             suspects = gone | (self._missing[tenant.id] - live.keys())
             lost = [p for p in sorted(suspects) if await self._has_events(scope, p)]
-            if lost and not await self._rebuild(tenant, lost):
+            if lost and (await self._is_moving(scope) or not await self._rebuild(tenant, lost)):
                 return  # by the next look it is as it was
             self._missing[tenant.id] = set()
         self._known[tenant.id] = live
@@ -83,6 +84,11 @@ class IndexWatch:
     async def _has_events(self, scope: TenantScope, placement: str) -> bool:
         start, end = span_of(placement)
         return await self._store.count(scope, start=start, end=end) > 0
+
+    async def _is_moving(self, scope: TenantScope) -> bool:
+        """Whether retention is at work: it drops the index of a month before it takes the events out of the store."""
+        jobs = await self._jobs.listing(scope, RETENTION, before=None, limit=_NEWEST)
+        return any(job.state.active for job in jobs)
 
     async def _rebuild(self, tenant: Tenant, lost: list[str]) -> bool:
         """Ask for a job, and mark the tenant until it is done; False when another job is under way."""

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from consumer.jobs.watch import IndexWatch
 from core.errors import Overloaded
-from core.jobs import Job
+from core.jobs import RETENTION, Job, JobState
 from core.placement import span_of
 from core.ports import Generation
 from core.tenant import Tenant, TenantScope, TenantStatus
@@ -26,6 +27,7 @@ class World:
         self.jobs: list[Job] = []
         self.marked: list[bool] = []
         self.busy = False
+        self.retention: list[Job] = []
 
     async def tenants(self) -> list[Tenant]:
         return self.all
@@ -38,6 +40,9 @@ class World:
 
     async def set_rebuilding(self, tenant_id: str, running: bool) -> None:
         self.marked.append(running)
+
+    async def listing(self, scope: TenantScope, kind: str, *, before: str | None, limit: int) -> list[Job]:
+        return [job for job in self.retention if (job.tenant_id, job.kind) == (scope.tenant_id, kind)]
 
     async def create(self, job: Job, *, max_active: int) -> None:
         if self.busy:
@@ -85,6 +90,24 @@ async def test_what_ocelot_itself_replaces_or_removes_is_no_loss(world: World) -
     del world.live["202611"], world.stored["202611"]  # retention
     await looks(world, watching, 3)
     assert world.jobs == []
+
+
+@pytest.mark.parametrize("all_went", [True, False])
+async def test_what_retention_is_taking_out_is_no_loss_until_it_ends(world: World, all_went: bool) -> None:
+    """It drops the index of a month first, and then takes the month's events out of the store."""
+    watching = watch(world)
+    await looks(world, watching)
+    del world.live["202610"]
+    waiting = Job("j", "aaaaaaaa", RETENTION, {}, "system:retention", created_at=NOW, updated_at=NOW, expires_at=NOW)
+    for state in (JobState.QUEUED, JobState.RUNNING):
+        world.retention = [replace(waiting, state=state)]
+        await looks(world, watching, 2)
+    assert (world.jobs, world.marked) == ([], [])
+    world.retention = [replace(waiting, state=JobState.DONE if all_went else JobState.FAILED)]
+    if all_went:
+        del world.stored["202610"]
+    await looks(world, watching, 3)
+    assert len(world.jobs) == (0 if all_went else 1)
 
 
 async def test_one_that_is_lost_while_a_job_runs_is_asked_for_again(world: World) -> None:
