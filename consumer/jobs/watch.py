@@ -16,7 +16,7 @@ from core.tenant import Tenant, TenantScope, TenantStatus, for_system
 
 log = logging.getLogger(__name__)
 _DAY: Final = 86_400_000_000
-_NEWEST: Final = 10
+_NEWEST: Final = 100
 ASKED_BY: Final = "system:index-watch"
 
 
@@ -26,9 +26,9 @@ class IndexWatch:
     One that was there and is gone, or is another's of the same name (the next event makes it anew, with that event
     alone), has lost its events, if the store has any of its time: the tenant is marked, so that the store answers what
     it can, and a job rebuilds the index from the store. What a rebuild of Ocelot's own has put in its place has another
-    name; what retention has dropped has nothing in the store once that has ended. Of what was deleted while nobody
-    looked, the first two looks tell: an index that is missing in both, of a time of which the store has events. `keep`
-    is for how many seconds an ended job is kept.
+    name; what retention has dropped has nothing in the store once that has ended, so a month that is past as a whole is
+    left until then. Of what was deleted while nobody looked, the first two looks tell: an index that is missing in
+    both, of a time of which the store has events. `keep` is for how many seconds an ended job is kept.
     """
 
     def __init__(
@@ -75,20 +75,28 @@ class IndexWatch:
         else:
             gone = {p for p, was in known.items() if p not in live or _is_another(was, live[p])}
             suspects = gone | (self._missing[tenant.id] - live.keys())
-            lost = [p for p in sorted(suspects) if await self._has_events(scope, p)]
-            if lost and (await self._is_moving(scope) or not await self._rebuild(tenant, lost)):
+            suspects = {p for p in suspects if await self._has_events(scope, p)}
+            going = await self._going(scope, suspects) if suspects else set()
+            lost = sorted(suspects - going)
+            if lost and not await self._rebuild(tenant, lost):
                 return  # by the next look it is as it was
-            self._missing[tenant.id] = set()
+            self._missing[tenant.id] &= going
+            live |= {p: known[p] for p in going & known.keys()}  # to be looked at again
         self._known[tenant.id] = live
 
     async def _has_events(self, scope: TenantScope, placement: str) -> bool:
         start, end = span_of(placement)
         return await self._store.count(scope, start=start, end=end) > 0
 
-    async def _is_moving(self, scope: TenantScope) -> bool:
-        """Whether retention is at work: it drops the index of a month before it takes the events out of the store."""
+    async def _going(self, scope: TenantScope, placements: set[str]) -> set[str]:
+        """Those that retention may be taking out: it drops a month's index before the events are out of the store.
+
+        Only of a month that is past its moment as a whole. Retention may be at it for days, while its archive cannot
+        be reached: what is lost of another month must not wait for that.
+        """
         jobs = await self._jobs.listing(scope, RETENTION, before=None, limit=_NEWEST)
-        return any(job.state.active for job in jobs)
+        before = max((job.spec["before"] for job in jobs if job.state.active), default=0)
+        return {p for p in placements if span_of(p)[1] <= before}
 
     async def _rebuild(self, tenant: Tenant, lost: list[str]) -> bool:
         """Ask for a job, and mark the tenant until it is done; False when another job is under way."""

@@ -54,6 +54,11 @@ def watch(world: Any) -> IndexWatch:
     return IndexWatch(world, world, world, world, world, keep=60, clock=lambda: NOW)
 
 
+def retention(*, before: int) -> Job:
+    spec = {"before": before}
+    return Job("j", "aaaaaaaa", RETENTION, spec, "system:retention", created_at=NOW, updated_at=NOW, expires_at=NOW)
+
+
 async def looks(world: World, watch: IndexWatch, times: int = 1) -> None:
     for _ in range(times):
         await watch.run()
@@ -98,7 +103,7 @@ async def test_what_retention_is_taking_out_is_no_loss_until_it_ends(world: Worl
     watching = watch(world)
     await looks(world, watching)
     del world.live["202610"]
-    waiting = Job("j", "aaaaaaaa", RETENTION, {}, "system:retention", created_at=NOW, updated_at=NOW, expires_at=NOW)
+    waiting = retention(before=span_of("202610")[1])
     for state in (JobState.QUEUED, JobState.RUNNING):
         world.retention = [replace(waiting, state=state)]
         await looks(world, watching, 2)
@@ -108,6 +113,36 @@ async def test_what_retention_is_taking_out_is_no_loss_until_it_ends(world: Worl
         del world.stored["202610"]
     await looks(world, watching, 3)
     assert len(world.jobs) == (0 if all_went else 1)
+
+
+@pytest.mark.parametrize("before", [span_of("202610")[0], span_of("202610")[1] - 1])
+async def test_what_retention_cannot_have_dropped_is_lost_however_long_that_takes(world: World, before: int) -> None:
+    watching = watch(world)
+    await looks(world, watching)
+    del world.live["202610"]
+    world.retention = [retention(before=before)]
+    await looks(world, watching, 2)
+    assert len(world.jobs) == 1
+
+
+@pytest.mark.parametrize("first", [True, False], ids=["missing at first", "seen before"])
+async def test_a_loss_beside_what_retention_takes_out_is_told_and_that_is_not_forgotten(
+    world: World, first: bool
+) -> None:
+    watching = watch(world)
+    if not first:
+        await looks(world, watching)
+    del world.live["202610"]
+    if first:
+        await looks(world, watching)
+    world.retention = [retention(before=span_of("202610")[1])]
+    world.live["202611"] = (1, "y" if first else "another")
+    await looks(world, watching, 2)
+    assert [job.spec["received_from"] for job in world.jobs] == ([] if first else [span_of("202611")[0]])
+    world.retention = []  # it was cancelled
+    await looks(world, watching, 2)
+    assert [job.spec["received_from"] for job in world.jobs][-1:] == [span_of("202610")[0]]
+    assert len(world.jobs) == (1 if first else 2)
 
 
 async def test_one_that_is_lost_while_a_job_runs_is_asked_for_again(world: World) -> None:
