@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import socket
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import asynccontextmanager
+from contextlib import ExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any
@@ -213,6 +214,26 @@ async def test_nobody_is_there() -> None:
     with pytest.raises(NotConnected):
         await WireConnection(host="127.0.0.1", port=port).perform_request("GET", "/x")
     assert connection is not None
+
+
+async def test_an_address_that_does_not_answer_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with scripted([OK]) as (server, _):
+        with socket.socket() as deaf, ExitStack() as stack:
+            deaf.bind(("127.0.0.1", 0))
+            deaf.listen(0)
+            for _ in range(3):  # what is past its backlog is never answered
+                waiting = stack.enter_context(socket.socket())
+                waiting.setblocking(False)
+                waiting.connect_ex(deaf.getsockname())
+
+            def resolved(*_: Any, **__: Any) -> list[tuple[Any, ...]]:
+                addresses = (deaf.getsockname(), ("127.0.0.1", server.port))
+                return [(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP, "", each) for each in addresses]
+
+            monkeypatch.setattr(socket, "getaddrinfo", resolved)
+            connection = WireConnection(host="two.example", port=server.port, timeout=2.0)
+            assert (await connection.perform_request("GET", "/x")).text == BODY
+            await connection.close()
 
 
 @pytest.mark.parametrize("size", [0, 10, 64 * 1024, 64 * 1024 + 1, 5_000_000])

@@ -6,11 +6,13 @@ The driver's own one, on aiohttp, takes a third of the CPU of a search: docs/adr
 from __future__ import annotations
 
 import asyncio
+import socket
 import time
 from collections.abc import Collection, Mapping
 from typing import Any, Final, NamedTuple, cast
 from urllib.parse import urlencode
 
+from aiohappyeyeballs import start_connection
 from httptools import HttpParserError, HttpParserUpgrade, HttpResponseParser
 from opensearchpy import AIOHttpConnection
 from opensearchpy.exceptions import ConnectionError as NotConnected
@@ -18,6 +20,8 @@ from opensearchpy.exceptions import ConnectionTimeout
 
 IDLE_SECONDS: Final = 15.0
 """An unused connection is good for so long: proxies close theirs after a minute at the earliest."""
+_STAGGER: Final = 0.25
+"""An address that has not answered for so long is tried together with the next one of its name."""
 _JOINED: Final = 64 * 1024
 """A body up to this size is copied to go out in one piece with its head."""
 _DEFAULT_PORTS: Final = {"http": 80, "https": 443}
@@ -115,9 +119,12 @@ class WireConnection(AIOHttpConnection):
         return None
 
     async def _connected(self) -> _Wire:
-        _, wire = await asyncio.get_running_loop().create_connection(
-            lambda: _Wire(self._wires), self.hostname, self.port, ssl=self._ssl_context if self.use_ssl else None
-        )
+        # The loops try a name's addresses one after another, so that one that never answers takes the whole deadline.
+        loop = asyncio.get_running_loop()
+        addresses = await loop.getaddrinfo(self.hostname, self.port, type=socket.SOCK_STREAM)
+        found = await start_connection(addresses, happy_eyeballs_delay=_STAGGER, interleave=1, loop=loop)
+        secured = {"ssl": self._ssl_context, "server_hostname": self.hostname} if self.use_ssl else {}
+        _, wire = await loop.create_connection(lambda: _Wire(self._wires), sock=found, **secured)
         return wire
 
     async def close(self) -> None:
