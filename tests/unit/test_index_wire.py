@@ -6,7 +6,7 @@ import asyncio
 import base64
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import ExitStack, asynccontextmanager
+from contextlib import ExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any
@@ -146,6 +146,15 @@ async def test_a_second_answer_is_nobodys() -> None:
             assert server.connections == 2
 
 
+async def test_a_second_answers_headers_are_not_the_firsts() -> None:
+    async with scripted([OK + b"HTTP/1.1 500 X\r\nContent-Type: text/html\r\nContent-Length: 0\r\n\r\n"]) as (
+        _,
+        connection,
+    ):
+        answer = await connection.perform_request("GET", "/x")
+        assert answer.headers["content-type"] == "application/json"
+
+
 async def test_no_answer_in_time() -> None:
     async with scripted([OK]) as (server, connection):
         server.may_answer.clear()
@@ -206,6 +215,32 @@ async def test_one_that_the_server_closed_meanwhile_is_not_used() -> None:
         await until(lambda: server.open == 0)
         await asyncio.sleep(0.05)
         assert (await connection.perform_request("GET", "/x")).text == BODY
+
+
+async def test_one_that_is_just_closing_is_not_used() -> None:
+    async with scripted([OK]) as (server, connection):
+        await connection.perform_request("GET", "/x")
+        [idle] = connection._wires
+        idle._transport.close()
+        assert (await connection.perform_request("GET", "/x")).text == BODY
+        assert server.connections == 2
+
+
+@pytest.mark.parametrize("script", [[OK], [OK, None], [CHUNKED[:-5], None]], ids=["idle", "closed", "broken"])
+async def test_nothing_of_an_answer_is_kept(script: Sequence[bytes | None]) -> None:
+    async with scripted(script) as (_, connection):
+        made: list[Any] = []
+        own = connection._connected
+
+        async def connected() -> Any:
+            made.append(await own())
+            return made[-1]
+
+        connection._connected = connected  # type: ignore[method-assign]
+        with suppress(NotConnected):
+            await connection.perform_request("GET", "/x")
+        await asyncio.sleep(0.05)
+        assert [wire._pieces for wire in made] == [[]]
 
 
 async def test_nobody_is_there() -> None:
@@ -286,6 +321,16 @@ async def test_closing_ends_what_is_under_way() -> None:
             await waiting
         server.may_answer.set()
         await until(lambda: server.open == 0)
+
+
+async def test_an_answer_that_is_closed_here_is_not_whole() -> None:
+    """It would end with its connection, but for that the server has to close it."""
+    async with scripted([TO_ITS_END[:-1]]) as (_, connection):
+        waiting = asyncio.create_task(connection.perform_request("GET", "/x"))
+        await until(lambda: any(wire._pieces for wire in connection._wires))
+        await connection.close()
+        with pytest.raises(NotConnected):
+            await waiting
 
 
 def test_the_host_is_named_as_servers_know_it() -> None:

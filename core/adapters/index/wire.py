@@ -155,7 +155,7 @@ class _Wire(asyncio.Protocol):
     @property
     def is_fresh(self) -> bool:
         """Whether it is open, and was used not long ago."""
-        return self.is_open and time.monotonic() - self._used_at < IDLE_SECONDS
+        return self.is_open and not self._transport.is_closing() and time.monotonic() - self._used_at < IDLE_SECONDS
 
     def abort(self) -> None:
         """Close it, whatever is under way."""
@@ -185,10 +185,12 @@ class _Wire(asyncio.Protocol):
             self._fail(HttpParserError(str(error)))
 
     def connection_lost(self, exc: Exception | None) -> None:
+        was_ended = self.is_open and exc is None  # by the server: what was aborted here is not whole
         self._wires.discard(self)
-        if exc is None and self._in_body and not self._headers.keys() & _ENDS:
+        if was_ended and self._in_body and not self._headers.keys() & _ENDS:
             self._end()  # an answer may end with its connection
         self._fail(exc or EOFError("the connection was closed before an answer was whole"))
+        self._parser, self._pieces = None, []  # it has this in turn, and the two would wait for the garbage collector
 
     # What the parser finds.
 
@@ -218,12 +220,14 @@ class _Wire(asyncio.Protocol):
         if self._answer is None or self._answer.done():
             self.abort()
             return
+        headers, pieces = self._headers, self._pieces
+        self._headers, self._pieces = {}, []  # of a large answer nothing is kept, nor is another's header put to it
         try:
-            text = b"".join(self._pieces).decode()
+            text = b"".join(pieces).decode()
         except UnicodeDecodeError as error:
             self._fail(error)
         else:
-            self._answer.set_result(Answer(self._parser.get_status_code(), self._headers, text))
+            self._answer.set_result(Answer(self._parser.get_status_code(), headers, text))
 
     def _fail(self, error: Exception) -> None:
         if self._answer is not None and not self._answer.done():
