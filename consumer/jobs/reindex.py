@@ -26,7 +26,7 @@ from core.errors import Conflict, NotFound
 from core.jobs import Job, Jobs, Json, Progress
 from core.placement import placements_within, span_of
 from core.ports import Control, EventIndex, EventStore, Generation, IndexDocument, IndexOutcome, Ledger, Stored
-from core.ports.ledger import REBUILD_NOTICE
+from core.ports.ledger import REBUILD_NOTICE, Rebuilding
 
 log = logging.getLogger(__name__)
 _BATCH: Final = 500
@@ -93,7 +93,7 @@ class Reindex:
         rebuild = _Rebuild(self, work, await self._store.count(work.scope))
         for placement in placements_within(tenant.placements, start, end) if start < end else []:
             await rebuild.placement(placement)
-        # Whoever asked for the job may have marked the tenant before, and there may have been nothing to rebuild.
+        # Whoever asked for the job may have marked the tenant before.
         await self._ledger.set_rebuilding(work.job.tenant_id, False)
         await self._ledger.set_rebuilding_beside(work.job.tenant_id, None)
         counts = rebuild.state.counts
@@ -123,12 +123,15 @@ class _Rebuild:
         self._scope = work.scope
         self._total = total
         self._saved_at = 0.0
+        self._is_behind = False
+        """Marked by who asked for the job: other placements lack events too, so the mark stays until all are done."""
         self.state = _state_of(work.job)
 
     async def placement(self, placement: str) -> None:
         """Rebuild one, or go on where it was left."""
         if placement in self.state.done:
             return
+        await self._look_behind()
         all_ = [each for each in await self._index.generations(self._scope) if each.placement == placement]
         live = next((each for each in all_ if each.live), None)
         is_own = live is not None and live.job == self._work.job.id
@@ -147,6 +150,7 @@ class _Rebuild:
         await self._fill(made)
         again = self._clock()
         await self._run_again(made, made.began or 0, beside=True)
+        await self._look_behind()
         # From the move to the end of what follows, the last seconds' events are in the old generation alone.
         await self._ledger.set_rebuilding(self._scope.tenant_id, True)
         await asyncio.sleep(self._notice)
@@ -194,12 +198,17 @@ class _Rebuild:
         await self._ledger.set_rebuilding(self._scope.tenant_id, True)
         await self._run_again(live, since, beside=False)
         await self._index.refresh(self._scope)
-        await self._ledger.set_rebuilding(self._scope.tenant_id, False)
+        if not self._is_behind:
+            await self._ledger.set_rebuilding(self._scope.tenant_id, False)
         await asyncio.sleep(self._settle)
         await self._run_again(live, since, beside=False)
         for other in await self._index.generations(self._scope):
             if other.placement == live.placement and other.number < live.number:
                 await self._index.drop_generation(self._scope, other)
+
+    async def _look_behind(self) -> None:
+        if await self._ledger.rebuilding(self._scope.tenant_id) is Rebuilding.BEHIND:
+            self._is_behind = True
 
     async def _run_again(self, made: Generation, since: int, *, beside: bool) -> None:
         """Index what was stored `since`, the newest first."""

@@ -164,6 +164,25 @@ async def test_a_mark_goes_with_a_job_that_found_nothing_to_do(world: World) -> 
     assert await world.ledger.rebuilding(world.tenant.id) is Rebuilding.NO
 
 
+async def test_the_mark_of_who_asked_stays_until_all_is_rebuilt(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of several lost indices the first is whole long before the last."""
+    await world.ledger.set_rebuilding(world.tenant.id, True)
+    job = await world.create()
+    taken_away: list[list[str]] = []
+    own = world.ledger.set_rebuilding
+
+    async def marked(tenant_id: str, running: bool) -> None:
+        if not running:
+            made = await world.index.generations(world.scope)
+            taken_away.append([each.placement for each in made if each.live and each.job == job.id])
+        await own(tenant_id, running)
+
+    monkeypatch.setattr(world.ledger, "set_rebuilding", marked)
+    result = await world.run(await world.claim())
+    assert len(result["placements"]) >= 2
+    assert taken_away == [result["placements"]]
+
+
 @pytest.mark.parametrize("stride", [pytest.param(4, id="some"), pytest.param(1, id="all", marks=pytest.mark.slow)])
 @pytest.mark.parametrize("before", [True, False], ids=["before", "after"])
 async def test_killed_at_any_step_and_run_again_it_ends_the_same(world: World, before: bool, stride: int) -> None:
