@@ -94,7 +94,7 @@ async def _batches(scope: TenantScope, found: AsyncIterator[list[Stored]]) -> As
 
 
 _PLAIN: Final = frozenset({str, bytes, int, float, type(None), EventQuery})
-"""Types that hold no scope: asking whether a thing is a collection takes longer than the rest of a look at it."""
+"""Types that hold no scope, which need not be asked whether they are collections."""
 _SIFTED: Final[Mapping[str, Callable[[TenantScope, Any], Any]]] = {"get": _one, "fetch": _mapping, "scan": _batches}
 """Methods of the store that answer with events whatever the query: what they return is sifted."""
 

@@ -106,7 +106,7 @@ def codes_of(error: Exception) -> set[int]:
 async def listed(collection: Collection, asked: BsonMap, fields: BsonMap) -> list[BsonMap]:
     """All documents that `find` finds, by one turn of a thread.
 
-    Motor's cursor takes its documents out one by one, and wakes the loop twice: a third of reading a page of 50.
+    Motor's cursor takes its documents out by a call each, and wakes the loop twice.
     """
     if type(collection) is not AsyncIOMotorCollection:  # the stand-in in memory
         return await collection.find(asked, fields).to_list(None)
